@@ -1,0 +1,120 @@
+/* database.c - the handle of an open database: watermarks, figures, closing. */
+#include "module.h"
+
+struct database *database_check(lua_State *L, int index)
+{
+    struct database *database = luaL_checkudata(L, index, DATABASE_TYPE);
+    if (!database->engine)
+        luaL_argerror(L, index, "the database is closed");
+    return database;
+}
+
+static int database_close(lua_State *L)
+{
+    struct database *database = luaL_checkudata(L, 1, DATABASE_TYPE);
+    struct tide_engine *engine = database->engine;
+    struct tide_error error;
+    if (engine) {
+        events_close_all(database);
+        database->engine = NULL;
+        if (tide_close(engine, &error) != TIDE_OK)
+            return fail(L, &error);
+    }
+    lua_pushboolean(L, 1);
+    return 1;
+}
+
+/* For the collector, a to-be-closed variable and lua_close, where nobody looks at results and nothing may be raised. */
+static int database_finish(lua_State *L)
+{
+    struct database *database = luaL_checkudata(L, 1, DATABASE_TYPE);
+    if (database->engine) {
+        events_close_all(database);
+        tide_close(database->engine, NULL);
+        database->engine = NULL;
+    }
+    return 0;
+}
+
+static int database_tostring(lua_State *L)
+{
+    struct database *database = luaL_checkudata(L, 1, DATABASE_TYPE);
+    if (database->engine)
+        lua_pushfstring(L, "tidemark.database (%s)", tide_path(database->engine));
+    else
+        lua_pushliteral(L, "tidemark.database (closed)");
+    return 1;
+}
+
+static int database_flush(lua_State *L)
+{
+    struct database *database = database_check(L, 1);
+    uint64_t timeout_ms = timeout_optional(L, 2, TIDE_NO_TIMEOUT);
+    uint64_t durable;
+    struct tide_error error;
+    if (tide_flush(database->engine, timeout_ms, &durable, &error) != TIDE_OK)
+        return fail(L, &error);
+    lua_pushinteger(L, (lua_Integer)durable);
+    return 1;
+}
+
+static int database_wait(lua_State *L)
+{
+    static const char *const levels[] = {"durable", "written", NULL};
+    struct database *database = database_check(L, 1);
+    uint64_t seq = integer_check(L, 2, 2, "seq", 0, LUA_MAXINTEGER);
+    enum tide_level level =
+        lua_isnoneornil(L, 3) ? TIDE_LEVEL_DURABLE : (enum tide_level)choice_check(L, 3, 3, "level", levels);
+    uint64_t timeout_ms = timeout_optional(L, 4, TIDE_NO_TIMEOUT);
+    struct tide_error error;
+    if (tide_wait(database->engine, seq, level, timeout_ms, &error) != TIDE_OK)
+        return fail(L, &error);
+    lua_pushboolean(L, 1);
+    return 1;
+}
+
+static void field_set(lua_State *L, const char *name, uint64_t value)
+{
+    lua_pushinteger(L, (lua_Integer)value);
+    lua_setfield(L, -2, name);
+}
+
+static int database_watermarks(lua_State *L)
+{
+    struct database *database = database_check(L, 1);
+    struct tide_watermarks watermarks;
+    tide_watermarks(database->engine, &watermarks);
+    lua_createtable(L, 0, 3);
+    field_set(L, "accepted", watermarks.accepted);
+    field_set(L, "written", watermarks.written);
+    field_set(L, "durable", watermarks.durable);
+    return 1;
+}
+
+static int database_stats(lua_State *L)
+{
+    struct database *database = database_check(L, 1);
+    struct tide_stats stats;
+    tide_stats(database->engine, &stats);
+    lua_createtable(L, 0, 24);
+#define X(name, meaning) field_set(L, #name, stats.name);
+    TIDE_STATS_MAP(X)
+#undef X
+    return 1;
+}
+
+void database_register(lua_State *L)
+{
+    static const luaL_Reg functions[] = {{"collection", collection_new},
+                                         {"close", database_close},
+                                         {"flush", database_flush},
+                                         {"wait", database_wait},
+                                         {"watermarks", database_watermarks},
+                                         {"events", database_events},
+                                         {"stats", database_stats},
+                                         {"__gc", database_finish},
+                                         {"__close", database_finish},
+                                         {"__tostring", database_tostring},
+                                         {NULL, NULL}};
+    metatable_register(L, DATABASE_TYPE, functions);
+}

@@ -1,0 +1,39 @@
+/* frame_index.h - the sparse index of frames: where in which segment the event of a given seq is to be looked for.
+ *
+ * Kept in memory; recovery and the writer add to it, iterators look things up, at the same time (a mutex guards it:
+ * entries are added once a batch at the most). One entry at least every FRAME_INDEX_STEP bytes of log. */
+#ifndef TIDE_FRAME_INDEX_H
+#define TIDE_FRAME_INDEX_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "tidemark.h"
+
+enum { FRAME_INDEX_STEP = 65536 };
+
+struct frame_index;
+
+struct frame_index *frame_index_create(void); /* NULL: out of memory */
+void frame_index_destroy(struct frame_index *index);
+
+/* Adds the segment whose first event is (or will be) first_seq; frames added next lie in it. */
+enum tide_status frame_index_add_segment(struct frame_index *index, uint64_t first_seq);
+
+/* The newest segment was sealed, and so its file is named after its first seq. */
+void frame_index_seal(struct frame_index *index);
+
+/* Adds a frame of the newest segment; it may choose not to keep it. */
+enum tide_status frame_index_add_frame(struct frame_index *index, uint64_t first_seq, uint64_t offset, uint64_t bytes);
+
+/* Where to begin reading for `seq`: a frame boundary at or before the frame that holds it. */
+struct frame_place {
+    uint64_t segment_first_seq;
+    uint64_t offset;
+    bool sealed; /* when it was looked up: the file may have been renamed since */
+};
+
+/* False when seq lies before the first segment. */
+bool frame_index_find(struct frame_index *index, uint64_t seq, struct frame_place *place);
+
+#endif

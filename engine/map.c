@@ -1,0 +1,419 @@
+/* map.c - the concurrent map: 64 independent shards, each a table of tagged bucket lines.
+ *
+ * A bucket is one cache line of 8 slots. A slot is 0 (empty), 1 (removed), or a block's address in the lower 48 bits
+ * with 16 bits of the hash above it, so that a lookup touches one bucket line and then, nearly always, only the right
+ * block. A hash is used in three parts: the low 6 bits choose the shard, the next 16 are the tag, the high bits are the
+ * home bucket. A full bucket overflows into the next one. Invariant: a bucket with an empty slot was never passed by an
+ * insertion; hence a lookup ends at the first bucket with an empty slot, and a removal leaves "removed" behind, unless
+ * its bucket has an empty slot anyway.
+ *
+ * Writers hold the shard's lock. Readers hold nothing: a slot changes by one atomic store from empty or removed to a
+ * block, from a block to its successor, or from a block to removed; a block is immutable once it is published and is
+ * freed by epochs. When 70 % of the slots are in use the writer makes a new table with the blocks' addresses in it and
+ * publishes that; readers of the old one see the shard as it was at that moment, which is a state it had within their
+ * section. Shards grow one at a time, so the pause is that of 1/64 of the documents.
+ *
+ * A bucket's blocks are a range of hashes, and growth splits ranges in two: so a place in an iteration is just a hash,
+ * whatever happens to the tables (map_scan). */
+#include "map.h"
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <sys/random.h>
+#define XXH_INLINE_ALL
+#include <xxhash.h>
+
+#include "lock.h"
+
+enum { BUCKET_SLOTS = 8, TABLE_BITS_MIN = 2, TAG_SHIFT = 48, SHARD_BITS = 6, SCAN_BUCKETS_MAX = 4096 };
+
+#define SLOT_EMPTY UINT64_C(0)
+#define SLOT_REMOVED UINT64_C(1)
+#define ADDRESS_MASK UINT64_C(0xffffffffffff)
+
+_Static_assert(1 << SHARD_BITS == MAP_SHARDS, "the low bits of a hash choose its shard");
+
+struct bucket {
+    _Alignas(64) _Atomic uint64_t slots[BUCKET_SLOTS];
+};
+
+struct map_shard {
+    /* The buckets' address, with log2 of their number in the low 6 bits (tables are aligned to 64); 0: no table yet. */
+    _Alignas(64) _Atomic uint64_t table;
+    struct spin_lock lock;
+    /* Guarded by the lock. */
+    uint64_t used;           /* slots that are not empty */
+    _Atomic uint64_t count;  /* documents; read without the lock as a figure: relaxed */
+    struct map *map;
+};
+
+struct map {
+    struct map_shard shards[MAP_SHARDS];
+    struct memory *memory;
+    struct reclaim *reclaim;
+};
+
+static uint64_t hash_seed;
+static pthread_once_t hash_seed_once = PTHREAD_ONCE_INIT;
+
+static void hash_seed_choose(void)
+{
+    if (getrandom(&hash_seed, sizeof hash_seed, 0) != sizeof hash_seed)
+        hash_seed = (uint64_t)(uintptr_t)&hash_seed; /* where the loader put us is random too */
+}
+
+void map_init(void)
+{
+    pthread_once(&hash_seed_once, hash_seed_choose);
+}
+
+struct map *map_create(struct memory *memory, struct reclaim *reclaim)
+{
+    struct map *map = aligned_alloc(64, (sizeof *map + 63) & ~(size_t)63);
+    if (!map)
+        return NULL;
+    memset(map, 0, sizeof *map);
+    map->memory = memory;
+    map->reclaim = reclaim;
+    for (int i = 0; i < MAP_SHARDS; i++)
+        map->shards[i].map = map;
+    return map;
+}
+
+void map_destroy(struct map *map)
+{
+    free(map);
+}
+
+uint64_t map_hash(const char *id, size_t id_length)
+{
+    return XXH3_64bits_withSeed(id, id_length, hash_seed);
+}
+
+/* ---- Parts of a hash, a slot, a table word ---- */
+
+static inline uint64_t slot_tag(uint64_t hash)
+{
+    return (hash >> SHARD_BITS) << TAG_SHIFT;
+}
+
+static inline uint64_t slot_make(uint64_t hash, const struct record *block)
+{
+    return slot_tag(hash) | (uint64_t)(uintptr_t)block;
+}
+
+static inline struct record *slot_block(uint64_t slot)
+{
+    return (struct record *)(uintptr_t)(slot & ADDRESS_MASK);
+}
+
+static inline bool slot_in_use(uint64_t slot)
+{
+    return slot > SLOT_REMOVED;
+}
+
+static inline struct bucket *table_buckets(uint64_t table)
+{
+    return (struct bucket *)(uintptr_t)(table & ~UINT64_C(63));
+}
+
+static inline unsigned table_bits(uint64_t table)
+{
+    return (unsigned)(table & 63);
+}
+
+static inline uint64_t home_bucket(uint64_t hash, unsigned bits)
+{
+    return hash >> (64 - bits);
+}
+
+static inline bool block_has_id(const struct record *block, const char *id, size_t id_length)
+{
+    return block->id_length == id_length && memcmp(record_id(block), id, id_length) == 0;
+}
+
+/* ---- Readers ---- */
+
+/* Finds the id's slot in a table; NULL when it is absent. Serves readers, and writers under the lock. */
+static _Atomic uint64_t *table_find(uint64_t table, uint64_t hash, const char *id, size_t id_length,
+                                    struct record **block)
+{
+    unsigned bits = table_bits(table);
+    uint64_t mask = (UINT64_C(1) << bits) - 1;
+    uint64_t tag = slot_tag(hash) >> TAG_SHIFT;
+    struct bucket *buckets = table_buckets(table);
+    for (uint64_t i = home_bucket(hash, bits);; i = (i + 1) & mask) {
+        bool empty = false;
+        for (int j = 0; j < BUCKET_SLOTS; j++) {
+            /* Acquire; pairs with the release in map_set: the block's bytes are there. */
+            uint64_t slot = atomic_load_explicit(&buckets[i].slots[j], memory_order_acquire);
+            if (slot >> TAG_SHIFT == tag && slot_in_use(slot)) {
+                *block = slot_block(slot);
+                if (block_has_id(*block, id, id_length))
+                    return &buckets[i].slots[j];
+            }
+            empty |= slot == SLOT_EMPTY;
+        }
+        if (empty)
+            return NULL;
+    }
+}
+
+static inline const struct map_shard *shard_of(const struct map *map, uint64_t hash)
+{
+    return &map->shards[hash & (MAP_SHARDS - 1)];
+}
+
+static inline uint64_t shard_table(const struct map_shard *shard)
+{
+    /* Acquire; pairs with the release in shard_rebuild: the new table is filled. */
+    return atomic_load_explicit(&shard->table, memory_order_acquire);
+}
+
+void map_prefetch(const struct map *map, uint64_t hash)
+{
+    uint64_t table = shard_table(shard_of(map, hash));
+    if (table)
+        __builtin_prefetch(&table_buckets(table)[home_bucket(hash, table_bits(table))]);
+}
+
+void map_prefetch_block(const struct map *map, uint64_t hash)
+{
+    uint64_t table = shard_table(shard_of(map, hash));
+    if (!table)
+        return;
+    struct bucket *bucket = &table_buckets(table)[home_bucket(hash, table_bits(table))];
+    for (int j = 0; j < BUCKET_SLOTS; j++) {
+        /* Relaxed: the address is only a hint here. */
+        uint64_t slot = atomic_load_explicit(&bucket->slots[j], memory_order_relaxed);
+        if (slot >> TAG_SHIFT == slot_tag(hash) >> TAG_SHIFT && slot_in_use(slot)) {
+            const char *block = (const char *)slot_block(slot);
+            for (int line = 0; line < 5; line++)
+                __builtin_prefetch(block + 64 * line);
+            return;
+        }
+    }
+}
+
+const struct record *map_get(const struct map *map, uint64_t hash, const char *id, size_t id_length)
+{
+    uint64_t table = shard_table(shard_of(map, hash));
+    struct record *block;
+    if (!table || !table_find(table, hash, id, id_length, &block))
+        return NULL;
+    return block;
+}
+
+uint64_t map_count(const struct map *map)
+{
+    uint64_t count = 0;
+    for (int i = 0; i < MAP_SHARDS; i++)
+        count += atomic_load_explicit(&map->shards[i].count, memory_order_relaxed);
+    return count;
+}
+
+/* ---- Writers ---- */
+
+void map_lock(struct map *map, uint64_t hash, const char *id, size_t id_length, struct map_place *place)
+{
+    struct map_shard *shard = &map->shards[hash & (MAP_SHARDS - 1)];
+    spin_lock_take(&shard->lock);
+    /* Relaxed: tables and slots change under the lock alone. */
+    uint64_t table = atomic_load_explicit(&shard->table, memory_order_relaxed);
+    *place = (struct map_place){.shard = shard, .hash = hash};
+    if (table)
+        place->slot = table_find(table, hash, id, id_length, &place->block);
+    if (!place->slot)
+        place->block = NULL;
+}
+
+void map_unlock(struct map_place *place)
+{
+    spin_lock_give(&place->shard->lock);
+}
+
+/* The first empty or removed slot on the hash's way. There is one: tables are never more than 70 % in use. */
+static _Atomic uint64_t *table_free_slot(uint64_t table, uint64_t hash)
+{
+    unsigned bits = table_bits(table);
+    uint64_t mask = (UINT64_C(1) << bits) - 1;
+    struct bucket *buckets = table_buckets(table);
+    for (uint64_t i = home_bucket(hash, bits);; i = (i + 1) & mask) {
+        for (int j = 0; j < BUCKET_SLOTS; j++) {
+            /* Relaxed: under the lock. */
+            if (!slot_in_use(atomic_load_explicit(&buckets[i].slots[j], memory_order_relaxed)))
+                return &buckets[i].slots[j];
+        }
+    }
+}
+
+static uint64_t slots_usable(unsigned bits)
+{
+    return (BUCKET_SLOTS * 7 * (UINT64_C(1) << bits)) / 10;
+}
+
+/* Copies what is in use from one table to another. The blocks' headers are needed for their hashes and are cold, so
+ * they are asked for some slots ahead. */
+static void table_copy(uint64_t from, uint64_t to)
+{
+    struct bucket *buckets = table_buckets(from);
+    uint64_t total = BUCKET_SLOTS << table_bits(from);
+    for (uint64_t i = 0; i < total; i++) {
+        enum { AHEAD = 24 };
+        if (i + AHEAD < total) {
+            uint64_t next = i + AHEAD;
+            __builtin_prefetch(slot_block(atomic_load_explicit(
+                &buckets[next / BUCKET_SLOTS].slots[next % BUCKET_SLOTS], memory_order_relaxed)));
+        }
+        uint64_t slot =
+            atomic_load_explicit(&buckets[i / BUCKET_SLOTS].slots[i % BUCKET_SLOTS], memory_order_relaxed);
+        if (!slot_in_use(slot))
+            continue;
+        const struct record *block = slot_block(slot);
+        uint64_t hash = map_hash(record_id(block), block->id_length);
+        /* Relaxed: the table is published, with release, when it is full. */
+        atomic_store_explicit(table_free_slot(to, hash), slot, memory_order_relaxed);
+    }
+}
+
+/* Gives the shard a table that suits the number of its documents: larger, smaller, or only free of removed slots. */
+static bool shard_rebuild(struct map_shard *shard)
+{
+    struct map *map = shard->map;
+    uint64_t old = atomic_load_explicit(&shard->table, memory_order_relaxed);
+    uint64_t count = atomic_load_explicit(&shard->count, memory_order_relaxed);
+    unsigned bits = TABLE_BITS_MIN;
+    while (slots_usable(bits) < count + count / 3 + 4)
+        bits++;
+    size_t bytes = sizeof(struct bucket) << bits;
+    void *buckets = memory_table_allocate(map->memory, bytes);
+    if (!buckets)
+        return false;
+    uint64_t table = (uint64_t)(uintptr_t)buckets | bits;
+    if (old)
+        table_copy(old, table);
+    shard->used = count;
+    /* Release; pairs with the acquire in shard_table. */
+    atomic_store_explicit(&shard->table, table, memory_order_release);
+    if (old && map->reclaim)
+        reclaim_table(map->reclaim, table_buckets(old), sizeof(struct bucket) << table_bits(old));
+    else if (old)
+        memory_table_free(map->memory, table_buckets(old), sizeof(struct bucket) << table_bits(old));
+    return true;
+}
+
+bool map_reserve(struct map *map, struct map_place *place)
+{
+    (void)map;
+    struct map_shard *shard = place->shard;
+    uint64_t table = atomic_load_explicit(&shard->table, memory_order_relaxed);
+    if (table && shard->used + 1 <= slots_usable(table_bits(table)))
+        return true;
+    return shard_rebuild(shard);
+}
+
+void map_set(struct map_place *place, struct record *block)
+{
+    struct map_shard *shard = place->shard;
+    _Atomic uint64_t *slot = place->slot;
+    if (!slot) {
+        slot = table_free_slot(atomic_load_explicit(&shard->table, memory_order_relaxed), place->hash);
+        if (atomic_load_explicit(slot, memory_order_relaxed) == SLOT_EMPTY)
+            shard->used++;
+        atomic_store_explicit(&shard->count, atomic_load_explicit(&shard->count, memory_order_relaxed) + 1,
+                              memory_order_relaxed);
+    }
+    /* Release; pairs with the acquire in table_find. */
+    atomic_store_explicit(slot, slot_make(place->hash, block), memory_order_release);
+}
+
+void map_remove(struct map_place *place)
+{
+    struct map_shard *shard = place->shard;
+    struct bucket *bucket = (struct bucket *)((uintptr_t)place->slot & ~(uintptr_t)63);
+    bool empty = false;
+    for (int j = 0; j < BUCKET_SLOTS; j++)
+        empty |= atomic_load_explicit(&bucket->slots[j], memory_order_relaxed) == SLOT_EMPTY;
+    /* Relaxed: a removal publishes no memory, and either value is right for a reader. */
+    atomic_store_explicit(place->slot, empty ? SLOT_EMPTY : SLOT_REMOVED, memory_order_relaxed);
+    if (empty)
+        shard->used--;
+    atomic_store_explicit(&shard->count, atomic_load_explicit(&shard->count, memory_order_relaxed) - 1,
+                          memory_order_relaxed);
+}
+
+/* ---- Iteration ---- */
+
+struct found {
+    uint64_t hash;
+    const struct record *block;
+};
+
+/* Collects, in order, the `capacity` lowest hashes at or behind `from` of the home bucket `home`. Returns how many; *more:
+ * there were others. The shard is locked, so nothing moves meanwhile. */
+static size_t home_collect(uint64_t table, uint64_t home, uint64_t from, struct found *found, size_t capacity,
+                           bool *more)
+{
+    unsigned bits = table_bits(table);
+    uint64_t mask = (UINT64_C(1) << bits) - 1;
+    size_t count = 0;
+    *more = false;
+    for (uint64_t i = home;; i = (i + 1) & mask) {
+        bool empty = false;
+        for (int j = 0; j < BUCKET_SLOTS; j++) {
+            uint64_t slot = atomic_load_explicit(&table_buckets(table)[i].slots[j], memory_order_relaxed);
+            empty |= slot == SLOT_EMPTY;
+            if (!slot_in_use(slot))
+                continue;
+            const struct record *block = slot_block(slot);
+            uint64_t hash = map_hash(record_id(block), block->id_length);
+            if (home_bucket(hash, bits) != home || hash < from)
+                continue;
+            if (count == capacity) {
+                *more = true;
+                if (hash >= found[count - 1].hash)
+                    continue;
+                count--;
+            }
+            size_t k = count++;
+            for (; k > 0 && found[k - 1].hash > hash; k--)
+                found[k] = found[k - 1];
+            found[k] = (struct found){hash, block};
+        }
+        if (empty)
+            return count;
+    }
+}
+
+size_t map_scan(struct map *map, unsigned shard_number, uint64_t *hash, bool *done, const struct record **blocks,
+                size_t capacity)
+{
+    struct map_shard *shard = &map->shards[shard_number];
+    struct found found[MAP_SCAN_MAX];
+    size_t count = 0;
+    *done = false;
+    if (capacity > MAP_SCAN_MAX)
+        capacity = MAP_SCAN_MAX;
+    spin_lock_take(&shard->lock);
+    uint64_t table = atomic_load_explicit(&shard->table, memory_order_relaxed);
+    if (!table)
+        *done = true;
+    /* Bounded, so that a shard of mostly empty buckets isn't locked for long. */
+    for (int visited = 0; !*done && count < capacity && visited < SCAN_BUCKETS_MAX; visited++) {
+        unsigned bits = table_bits(table);
+        uint64_t home = home_bucket(*hash, bits);
+        bool more;
+        size_t got = home_collect(table, home, *hash, found, capacity - count, &more);
+        for (size_t i = 0; i < got; i++)
+            blocks[count++] = found[i].block;
+        if (more)
+            *hash = found[got - 1].hash + 1; /* two ids with one 64-bit hash would be told apart by luck alone */
+        else if (home == (UINT64_C(1) << bits) - 1)
+            *done = true;
+        else
+            *hash = (home + 1) << (64 - bits);
+    }
+    spin_lock_give(&shard->lock);
+    return count;
+}

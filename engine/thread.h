@@ -1,0 +1,19 @@
+/* thread.h - a small number for each thread that uses the engine, and what fork leaves behind.
+ *
+ * Numbers are given out at a thread's first call and used again after it has ended, so that per-thread state (epoch
+ * records, block caches) lives in arrays instead of being registered and flushed. */
+#ifndef TIDE_THREAD_H
+#define TIDE_THREAD_H
+
+enum { THREAD_MAX = 4096 }; /* threads that use the engine at the same time; more than that abort with a message */
+
+/* The calling thread's number, 0 to THREAD_MAX - 1. Does not change while the thread lives. */
+int thread_number(void);
+
+/* One more than the highest number given out so far. */
+int thread_number_bound(void);
+
+/* How many forks lie between this process and the one that loaded the engine. */
+unsigned thread_fork_count(void);
+
+#endif

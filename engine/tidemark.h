@@ -1,0 +1,343 @@
+/* tidemark.h - the one public header of the Tidemark engine, an embedded, event-sourced document store.
+ *
+ * A database is a directory. tide_open() brings its documents into a concurrent in-memory map; reads never wait, every
+ * change is an event with a place in one global order (its seq), and one writer thread appends events to the log in
+ * checksummed batches. The engine stores bytes: that a document is JSON is the caller's business.
+ *
+ * Threads: every function may be called from any thread at any time unless it says otherwise. After tide_close() has
+ * been called no further call may start; calls in progress end with TIDE_CLOSED. fork() without exec() is not
+ * supported: in the child every call fails.
+ *
+ * Errors: functions return a status. Where they take a struct tide_error, which may be NULL, a failure fills it with
+ * the status and a message that names the thing (collection and id, file and offset, option).
+ *
+ * Units are in the names: _ms, _us, _bytes. Lengths are in bytes; ids and names need no terminating zero.
+ */
+#ifndef TIDEMARK_H
+#define TIDEMARK_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define TIDE_VERSION "0.1.0"
+
+/* Status, the code that the Lua API shows, and a text for people. */
+#define TIDE_STATUS_MAP(X) \
+    X(OK, "ok", "fine") \
+    X(EXISTS, "exists", "the document exists already") \
+    X(NOT_FOUND, "not_found", "there is no such thing") \
+    X(CONFLICT, "conflict", "the document has another version") \
+    X(INVALID, "invalid", "the input cannot be stored") \
+    X(BUSY, "busy", "no room in the channel within the time allowed") \
+    X(TIMEOUT, "timeout", "the time allowed has passed") \
+    X(READ_ONLY, "read_only", "the database is open for reading alone") \
+    X(LOCKED, "locked", "another process has the database") \
+    X(CORRUPT, "corrupt", "the log is damaged") \
+    X(IO, "io", "the operating system reported an error") \
+    X(FULL, "full", "no space is left on the device") \
+    X(FAILED, "failed", "an earlier write failed; the database takes no more") \
+    X(CLOSED, "closed", "the database was closed") \
+    X(MEMORY, "memory", "out of memory")
+
+enum tide_status {
+#define X(name, code, text) TIDE_##name,
+    TIDE_STATUS_MAP(X)
+#undef X
+};
+
+/* The stable code ("exists") and the text of a status. Static strings. */
+const char *tide_status_code(enum tide_status status);
+const char *tide_status_text(enum tide_status status);
+
+struct tide_error {
+    enum tide_status status;
+    char message[500];
+};
+
+/* ---- Opening ---------------------------------------------------------------------------------------------------- */
+
+enum tide_sync { TIDE_SYNC_DEFAULT, TIDE_SYNC_BATCH, TIDE_SYNC_INTERVAL, TIDE_SYNC_NONE };
+enum tide_durability { TIDE_DURABILITY_DEFAULT, TIDE_ACCEPTED, TIDE_DURABLE };
+
+/* Ranges of the options, both ends included. The defaults are in engine/options.c. */
+#define TIDE_COUNT_MAX UINT64_C(1000000)           /* batch_size */
+#define TIDE_MILLISECONDS_MAX UINT64_C(86400000)   /* one day */
+#define TIDE_BATCH_BYTES_MIN UINT64_C(4096)
+#define TIDE_BATCH_BYTES_MAX (UINT64_C(1) << 30)
+#define TIDE_PENDING_BYTES_MIN (UINT64_C(64) << 10)
+#define TIDE_PENDING_BYTES_MAX (UINT64_C(64) << 30)
+#define TIDE_SEGMENT_BYTES_MIN (UINT64_C(1) << 20)
+#define TIDE_SEGMENT_BYTES_MAX (UINT64_C(1) << 40)
+#define TIDE_DOCUMENT_BYTES_MIN UINT64_C(2)
+#define TIDE_DOCUMENT_BYTES_MAX (UINT64_C(1) << 30)
+#define TIDE_ID_BYTES_MAX 255
+#define TIDE_NAME_BYTES_MAX 64
+#define TIDE_NO_TIMEOUT UINT64_MAX /* wait as long as it takes */
+
+/* Zero means the default, or on a second open of the same directory: what is in force. */
+struct tide_options {
+    uint64_t batch_size;         /* events after which a batch is written; 1000 */
+    uint64_t flush_interval_ms;  /* longest time from an event's acceptance to its writing; 100 */
+    uint64_t batch_bytes_max;    /* bytes after which a batch is written; 4 MiB */
+    uint64_t pending_bytes_max;  /* bytes accepted and not yet written; 256 MiB */
+    uint64_t sync_interval_ms;   /* for TIDE_SYNC_INTERVAL; 1000 */
+    uint64_t timeout_ms;         /* longest wait of a write, for room or durability; none */
+    uint64_t segment_bytes;      /* size at which a segment is sealed; 256 MiB */
+    uint64_t document_bytes_max; /* larger documents are refused; 16 MiB */
+    enum tide_sync sync;         /* TIDE_SYNC_BATCH */
+    enum tide_durability durability; /* TIDE_ACCEPTED */
+    bool read_only;              /* no writer, no lock, nothing in the directory changes */
+    bool read_write;             /* the caller said read_only = false: a read-only engine contradicts it */
+};
+
+struct tide_engine;
+struct tide_collection;
+
+/* Whether all options are in their ranges: OK, or INVALID with a message that names the first one that isn't. */
+enum tide_status tide_options_check(const struct tide_options *options, struct tide_error *error);
+
+/* Opens the database in the directory `path`, creating it and its parents where they are missing. The same directory
+ * (by device and inode) opened again in this process gives the same engine, counted.
+ * Errors: INVALID (an option out of range, or one that contradicts those in force), NOT_FOUND (read_only), LOCKED,
+ * CORRUPT, IO, FULL, MEMORY. */
+enum tide_status tide_open(const char *path, const struct tide_options *options, struct tide_engine **engine,
+                           struct tide_error *error);
+
+/* Gives one opening back; the last one flushes, ends the writer and frees everything, whatever the flush said.
+ * Calls of other threads that wait end with CLOSED. Errors: those of tide_flush. */
+enum tide_status tide_close(struct tide_engine *engine, struct tide_error *error);
+
+/* The options in force, and the path as it was given to the first open. They live as long as the engine. */
+const struct tide_options *tide_options_in_force(const struct tide_engine *engine);
+const char *tide_path(const struct tide_engine *engine);
+
+/* The collection of this name, made at its first use; it lives as long as the engine. A name is 1 to 64 of
+ * A-Z a-z 0-9 _ -, else NULL with INVALID. */
+struct tide_collection *tide_collection(struct tide_engine *engine, const char *name, size_t name_length,
+                                        struct tide_error *error);
+bool tide_name_valid(const char *name, size_t name_length);
+const char *tide_collection_name(const struct tide_collection *collection);
+struct tide_engine *tide_collection_engine(const struct tide_collection *collection);
+
+/* Calls `visit` for each collection, until it returns false. The order is that of their first use. */
+void tide_collections(struct tide_engine *engine, bool (*visit)(void *context, struct tide_collection *collection),
+                      void *context);
+
+/* ---- Writing ---------------------------------------------------------------------------------------------------- */
+
+enum tide_operation {
+    TIDE_CREATE,  /* EXISTS when the id is taken */
+    TIDE_PUT,     /* creates or replaces */
+    TIDE_REPLACE, /* NOT_FOUND when it is absent */
+    TIDE_DELETE   /* NOT_FOUND when it is absent; takes no value */
+};
+
+#define TIDE_ANY_VERSION UINT64_MAX /* if_version: no precondition */
+
+struct tide_write {
+    enum tide_operation operation;
+    enum tide_durability durability; /* DEFAULT: the engine's */
+    uint64_t if_version;             /* the version that must be in force; 0: absent; TIDE_ANY_VERSION: whatever */
+    uint64_t timeout_ms;             /* 0: the engine's; TIDE_NO_TIMEOUT */
+    const char *id;
+    size_t id_length;
+    const char *value;
+    size_t value_length;
+};
+
+struct tide_written {
+    uint64_t version; /* of the document, the seq of the event; 0 when nothing was accepted */
+    bool created;     /* the id was absent before */
+};
+
+/* Writes one document. On return it is accepted, or with TIDE_DURABLE on stable storage. The caller keeps id and value.
+ * A durable wait that times out returns TIMEOUT with the version set: the write stays accepted.
+ * Errors: EXISTS, NOT_FOUND, CONFLICT, INVALID (id or value outside their sizes, an id with control characters),
+ * BUSY, TIMEOUT, READ_ONLY, IO, FULL, FAILED, CLOSED, MEMORY. */
+enum tide_status tide_write(struct tide_collection *collection, const struct tide_write *write,
+                            struct tide_written *written, struct tide_error *error);
+
+/* A new UUIDv7 (RFC 9562) as text, 36 characters and a zero. */
+void tide_uuid(char text[37]);
+
+/* ---- Reading ---------------------------------------------------------------------------------------------------- */
+
+/* A document where it lies in the map. Valid until the read section ends; 64 bytes behind the value may be read
+ * (not used), as simdjson asks. */
+struct tide_view {
+    const char *id, *value; /* value NULL: absent */
+    size_t id_length, value_length;
+    uint64_t version;
+};
+
+/* A read section: views got within it stay valid until its end. Cheap, takes no lock; does not nest; never wait, write
+ * or call Lua within. One per thread at a time, whatever the number of engines. */
+void tide_read_begin(struct tide_engine *engine);
+void tide_read_end(struct tide_engine *engine);
+
+/* Looks one id up, inside a read section. OK or NOT_FOUND. */
+enum tide_status tide_get(struct tide_collection *collection, const char *id, size_t id_length, struct tide_view *view);
+
+struct tide_key {
+    const char *id;
+    size_t id_length;
+};
+
+/* Looks `count` ids up at once, inside a read section, with their cache misses overlapped. views[i].value is NULL
+ * where keys[i] is absent. Returns how many were found. */
+size_t tide_get_many(struct tide_collection *collection, const struct tide_key *keys, size_t count,
+                     struct tide_view *views);
+
+uint64_t tide_count(const struct tide_collection *collection);
+
+/* A place in the iteration over a collection; start with {0}. What exists throughout is seen once, nothing twice,
+ * while others write and the map grows. */
+struct tide_cursor {
+    uint32_t shard;
+    bool done;
+    uint64_t hash;
+};
+
+/* Gives up to `capacity` documents behind the cursor, inside a read section, and moves it. 0 with cursor->done: the
+ * end. `capacity` is at least 1. */
+size_t tide_scan(struct tide_collection *collection, struct tide_cursor *cursor, struct tide_view *views,
+                 size_t capacity);
+
+/* ---- Watermarks ------------------------------------------------------------------------------------------------- */
+
+enum tide_level { TIDE_LEVEL_DURABLE, TIDE_LEVEL_WRITTEN };
+
+struct tide_watermarks {
+    uint64_t accepted, written, durable;
+};
+
+void tide_watermarks(struct tide_engine *engine, struct tide_watermarks *watermarks);
+
+/* Waits until everything accepted before the call is durable; *durable (may be NULL) gets the watermark.
+ * Errors: TIMEOUT, IO, FULL, FAILED, CLOSED, READ_ONLY. */
+enum tide_status tide_flush(struct tide_engine *engine, uint64_t timeout_ms, uint64_t *durable,
+                            struct tide_error *error);
+
+/* Waits until the watermark `level` has reached `seq`, hurrying the writer. Errors: as tide_flush, and INVALID for a
+ * seq that was not yet accepted. */
+enum tide_status tide_wait(struct tide_engine *engine, uint64_t seq, enum tide_level level, uint64_t timeout_ms,
+                           struct tide_error *error);
+
+/* ---- Events ----------------------------------------------------------------------------------------------------- */
+
+enum tide_event_type { TIDE_EVENT_GAP = 0, TIDE_EVENT_CREATED = 1, TIDE_EVENT_UPDATED = 2, TIDE_EVENT_DELETED = 3, TIDE_EVENT_USER = 16 };
+
+/* "gap", "created", "updated", "deleted"; "user" for the rest. */
+const char *tide_event_type_name(uint8_t type);
+
+/* A gap stands for events that a repair removed: seq is the first of them, last_seq the last; the rest is empty. */
+struct tide_event {
+    uint64_t seq, last_seq; /* last_seq: the same as seq but for a gap */
+    uint64_t time_us;
+    uint64_t previous_seq; /* of the same document's event before, 0 where none is known */
+    uint8_t type;
+    const char *collection, *id, *value; /* value NULL: deleted. Valid until the next call on the iterator */
+    size_t collection_length, id_length, value_length;
+};
+
+struct tide_event_filter {
+    uint64_t from, to;      /* seqs, both included; to 0: the written watermark at the call */
+    const char *collection; /* NULL: all. Length in collection_length */
+    size_t collection_length;
+    const char *id; /* NULL: all; only with a collection */
+    size_t id_length;
+};
+
+struct tide_events;
+
+/* Opens an iterator over the log in seq order, up to the written watermark at the call. It holds files of its own and
+ * keeps the engine open (as tide_open does) until it is closed. One thread at a time uses it. */
+enum tide_status tide_events_open(struct tide_engine *engine, const struct tide_event_filter *filter,
+                                  struct tide_events **events, struct tide_error *error);
+
+/* The next event: OK, or NOT_FOUND at the end. Errors: CORRUPT, IO, MEMORY. */
+enum tide_status tide_events_next(struct tide_events *events, struct tide_event *event, struct tide_error *error);
+
+/* Closes the iterator; NULL does nothing. */
+void tide_events_close(struct tide_events *events);
+
+/* ---- Figures ---------------------------------------------------------------------------------------------------- */
+
+/* Name, and what the figure means; all are uint64_t. */
+#define TIDE_STATS_MAP(X) \
+    X(accepted, "seq of the newest accepted event") \
+    X(written, "seq of the newest written event") \
+    X(durable, "seq of the newest durable event") \
+    X(documents, "documents in all collections") \
+    X(collections, "collections used so far") \
+    X(batches, "frames with events written since opening") \
+    X(events_written, "events written since opening") \
+    X(bytes_written, "bytes of frames written since opening") \
+    X(syncs, "fdatasync calls of the log since opening") \
+    X(sync_us, "time spent in them") \
+    X(pending_bytes, "bytes accepted and not yet written") \
+    X(log_bytes, "bytes of all segments up to their last frame") \
+    X(segments, "segments of the log") \
+    X(memory_bytes, "memory taken from the system for documents and the map") \
+    X(block_bytes, "memory of the documents' blocks in use") \
+    X(retired_bytes, "memory that waits until no reader can see it") \
+    X(recovery_ms, "time that opening took") \
+    X(recovered_events, "events read while opening") \
+    X(torn_bytes, "bytes that opening cut from a torn tail") \
+    X(torn_seq, "first seq of the torn tail, 0 without one")
+
+struct tide_stats {
+#define X(name, meaning) uint64_t name;
+    TIDE_STATS_MAP(X)
+#undef X
+};
+
+void tide_stats(struct tide_engine *engine, struct tide_stats *stats);
+
+/* ---- A directory that is not open ------------------------------------------------------------------------------- */
+
+/* What verify or repair found, or info tells. */
+struct tide_report {
+    uint64_t segments, frames, events, first_seq, last_seq, log_bytes;
+    uint64_t first_time_us, last_time_us;
+    uint64_t created, updated, deleted;
+    uint64_t damages;         /* pieces that were once durable and are bad */
+    uint64_t missing_events;  /* seqs that damage took, as far as known */
+    uint64_t torn_bytes, torn_offset, torn_seq; /* torn tail of the active segment */
+    bool torn, clean_close, in_use; /* in_use: a process has the lock */
+    uint8_t database_id[16];
+    uint32_t format_version;
+    uint64_t removed_bytes; /* repair: what went to the side file */
+    char removed_file[300]; /* repair: its name, "" without one */
+};
+
+/* One finding: damage, a gap or a torn tail. `file` is the name within the directory. Seqs are 0 where unknown. */
+struct tide_finding {
+    const char *kind; /* "damage", "gap" (told by an earlier repair) or "torn" */
+    const char *file;
+    uint64_t offset, bytes, first_seq, last_seq;
+    const char *message;
+};
+
+typedef void tide_finding_function(void *context, const struct tide_finding *finding);
+typedef void tide_progress_function(void *context, uint64_t bytes_done, uint64_t bytes_total);
+
+/* Reads the whole log of the directory, which may be in use, and reports. OK whatever it finds; errors: NOT_FOUND,
+ * IO, MEMORY. `finding` and `progress` may be NULL. */
+enum tide_status tide_verify(const char *path, struct tide_report *report, tide_finding_function *finding,
+                             tide_progress_function *progress, void *context, struct tide_error *error);
+
+/* Cuts what is damaged out of the log into removed-*.raftlog, keeps every other event with its seq and time, and
+ * leaves a directory that opens. Errors: NOT_FOUND, LOCKED, IO, FULL, MEMORY. */
+enum tide_status tide_repair(const char *path, struct tide_report *report, tide_finding_function *finding,
+                             tide_progress_function *progress, void *context, struct tide_error *error);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

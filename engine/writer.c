@@ -1,0 +1,299 @@
+/* writer.c - the one thread that writes the log.
+ *
+ * It sleeps until a batch is due: batch_size events wait, or batch_bytes_max bytes, or the first one has waited for
+ * flush_interval_ms, or somebody waits (for a watermark, for room, for the end). Then it takes events from the channel in
+ * seq order, copies their blocks as they are into one frame, hands that to the log, raises the written watermark, gives
+ * the room back, and syncs as the policy or a waiter asks. What is accepted during a sync is the next batch: that is the
+ * group commit.
+ *
+ * While it sleeps no producer makes a system call for it but the one that completes a batch. With nothing to do it looks
+ * again after each flush interval, so the deadline of an event that came meanwhile lies still ahead; after a second of
+ * that it sleeps until the next event wakes it.
+ *
+ * A block that an event replaced was written before that event was, since log order is map order; so after a batch the
+ * blocks which its events replaced wait for nothing but the readers that may still see them (reclaim.h).
+ *
+ * The first failure of a write or a sync is final: it latches the engine (engine_fail) and the thread only waits for its
+ * end. Nothing is tried again, above all no fdatasync: after a failed one the kernel may have dropped the pages. */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "engine.h"
+#include "error.h"
+
+enum { IDLE_US_BEFORE_DEEP_SLEEP = 1000000, RECLAIM_PAUSE_US = 10000 };
+
+struct batch {
+    uint64_t first_seq;
+    uint32_t events;
+    size_t frame_bytes;   /* header and records */
+    uint64_t block_bytes; /* the room to give back */
+};
+
+struct writer {
+    struct tide_engine *engine;
+    uint8_t *frame;
+    size_t frame_capacity;
+    struct record **replaced; /* of the batch; batch_size entries */
+    struct record **deletions;
+    size_t replaced_count, deletion_count;
+    uint64_t last_time_us; /* of the newest written event: times never decrease along seq */
+    uint64_t last_sync_us;
+    uint64_t idle_since_us; /* 0: not idle */
+    bool reclaim_waits;
+};
+
+void writer_wake(struct tide_engine *engine)
+{
+    pthread_mutex_lock(&engine->mutex);
+    pthread_cond_signal(&engine->work);
+    pthread_mutex_unlock(&engine->mutex);
+}
+
+/* ---- When a batch is due ---- */
+
+static bool sync_wanted(const struct tide_engine *engine)
+{
+    return engine->wanted_durable > atomic_load_explicit(&engine->durable, memory_order_relaxed);
+}
+
+/* When the batch at the head is due, monotonic; 0: at once, UINT64_MAX: never. Under the mutex. */
+static uint64_t batch_due_us(struct tide_engine *engine)
+{
+    struct channel *channel = &engine->channel;
+    uint64_t pending = channel_tail(channel) - channel->head;
+    uint64_t written = atomic_load_explicit(&engine->written, memory_order_relaxed);
+    if (engine->stop || sync_wanted(engine))
+        return 0;
+    if (pending == 0)
+        return UINT64_MAX;
+    if (pending >= engine->options.batch_size || engine->hurry || engine->wanted_written > written ||
+        channel_pending_bytes(channel) >= engine->options.batch_bytes_max)
+        return 0;
+    const struct record *first = channel_peek(channel);
+    if (!first)
+        return 0; /* its producer is about to put it there */
+    uint64_t now = clock_real_us();
+    uint64_t interval = engine->options.flush_interval_ms * 1000;
+    uint64_t age = now > first->time_us ? now - first->time_us : 0;
+    return age >= interval ? 0 : clock_monotonic_us() + (interval - age);
+}
+
+/* When the interval policy asks for a sync of what is written; UINT64_MAX: there is nothing to sync. */
+static uint64_t interval_sync_due_us(const struct writer *writer)
+{
+    const struct tide_engine *engine = writer->engine;
+    if (engine->options.sync != TIDE_SYNC_INTERVAL ||
+        atomic_load_explicit(&engine->durable, memory_order_relaxed) ==
+            atomic_load_explicit(&engine->written, memory_order_relaxed))
+        return UINT64_MAX;
+    return writer->last_sync_us + engine->options.sync_interval_ms * 1000;
+}
+
+/* Sleeps until there is something to do. */
+static void writer_sleep(struct writer *writer)
+{
+    struct tide_engine *engine = writer->engine;
+    struct channel *channel = &engine->channel;
+    uint64_t interval_us = engine->options.flush_interval_ms * 1000;
+    pthread_mutex_lock(&engine->mutex);
+    for (;;) {
+        uint64_t now = clock_monotonic_us();
+        bool deep = writer->idle_since_us != 0 && now - writer->idle_since_us > IDLE_US_BEFORE_DEEP_SLEEP;
+        /* Sequentially consistent; pairs with channel_must_wake. Before the tail is looked at. */
+        atomic_store_explicit(&channel->wake_seq, channel->head + (deep ? 0 : engine->options.batch_size - 1),
+                              memory_order_seq_cst);
+        uint64_t due = batch_due_us(engine);
+        bool empty = channel_tail(channel) == channel->head;
+        if (!empty)
+            writer->idle_since_us = 0;
+        else if (writer->idle_since_us == 0)
+            writer->idle_since_us = now;
+        uint64_t sync_due = interval_sync_due_us(writer);
+        if (sync_due < due)
+            due = sync_due;
+        if (due <= now)
+            break;
+        if (empty && !deep && now + interval_us < due)
+            due = now + interval_us;
+        if (writer->reclaim_waits && now + RECLAIM_PAUSE_US < due)
+            due = now + RECLAIM_PAUSE_US;
+        if (due == UINT64_MAX) {
+            pthread_cond_wait(&engine->work, &engine->mutex);
+        } else {
+            struct timespec until = clock_timespec(due);
+            pthread_cond_timedwait(&engine->work, &engine->mutex, &until);
+        }
+        if (writer->reclaim_waits)
+            writer->reclaim_waits = reclaim_run(engine->reclaim);
+    }
+    atomic_store_explicit(&channel->wake_seq, UINT64_MAX, memory_order_relaxed);
+    pthread_mutex_unlock(&engine->mutex);
+}
+
+/* ---- Writing ---- */
+
+static bool frame_reserve(struct writer *writer, size_t bytes)
+{
+    if (bytes <= writer->frame_capacity)
+        return true;
+    size_t capacity = writer->frame_capacity * 2 > bytes ? writer->frame_capacity * 2 : bytes;
+    uint8_t *frame = realloc(writer->frame, capacity);
+    if (!frame)
+        return false;
+    writer->frame = frame;
+    writer->frame_capacity = capacity;
+    return true;
+}
+
+/* Takes a batch from the channel into the frame. */
+static enum tide_status batch_take(struct writer *writer, struct batch *batch, struct tide_error *error)
+{
+    struct tide_engine *engine = writer->engine;
+    struct channel *channel = &engine->channel;
+    uint64_t pending = channel_tail(channel) - channel->head;
+    uint64_t limit = pending < engine->options.batch_size ? pending : engine->options.batch_size;
+    *batch = (struct batch){.first_seq = channel->head, .frame_bytes = FRAME_HEADER_BYTES};
+    writer->replaced_count = writer->deletion_count = 0;
+    while (batch->events < limit && batch->block_bytes < engine->options.batch_bytes_max) {
+        struct record *replaced;
+        struct record *block = channel_receive(channel, &replaced);
+        size_t bytes = record_size(block);
+        if (!frame_reserve(writer, batch->frame_bytes + bytes))
+            return error_set(error, TIDE_MEMORY, "%s: out of memory for a batch", engine->directory);
+        struct record *copy = (struct record *)(void *)(writer->frame + batch->frame_bytes);
+        memcpy(copy, block, bytes);
+        if (copy->time_us < writer->last_time_us)
+            copy->time_us = writer->last_time_us;
+        writer->last_time_us = copy->time_us;
+        if (replaced)
+            writer->replaced[writer->replaced_count++] = replaced;
+        if (block->type == TIDE_EVENT_DELETED)
+            writer->deletions[writer->deletion_count++] = block;
+        batch->frame_bytes += bytes;
+        batch->block_bytes += bytes;
+        batch->events++;
+    }
+    return TIDE_OK;
+}
+
+/* Hands to reclaim what the batch made superfluous. A deletion's block was never in the map. */
+static void batch_retire(struct writer *writer)
+{
+    struct tide_engine *engine = writer->engine;
+    for (size_t i = 0; i < writer->replaced_count; i++)
+        reclaim_block(engine->reclaim, writer->replaced[i], record_size(writer->replaced[i]));
+    for (size_t i = 0; i < writer->deletion_count; i++)
+        memory_free(engine->memory, writer->deletions[i], record_size(writer->deletions[i]));
+    writer->reclaim_waits = reclaim_run(engine->reclaim);
+}
+
+/* Raises the watermarks to what is reached and wakes who waits for them. */
+static void watermarks_raise(struct tide_engine *engine, uint64_t written)
+{
+    uint64_t durable = log_durable(engine->log);
+    pthread_mutex_lock(&engine->mutex);
+    /* Release; pairs with the acquires in wait.c and tide_watermarks. */
+    atomic_store_explicit(&engine->written, written, memory_order_release);
+    atomic_store_explicit(&engine->durable, durable, memory_order_release);
+    log_figures(engine->log, &engine->log_figures);
+    if (engine->waiters > 0)
+        pthread_cond_broadcast(&engine->done);
+    pthread_mutex_unlock(&engine->mutex);
+}
+
+/* Writes one batch, if there is one, and syncs if that is due. */
+static enum tide_status writer_step(struct writer *writer, struct tide_error *error)
+{
+    struct tide_engine *engine = writer->engine;
+    uint64_t written = atomic_load_explicit(&engine->written, memory_order_relaxed);
+    if (channel_tail(&engine->channel) != engine->channel.head) {
+        struct batch batch;
+        enum tide_status status = batch_take(writer, &batch, error);
+        if (status == TIDE_OK)
+            status = log_append(engine->log, writer->frame, batch.frame_bytes, batch.first_seq, batch.events, error);
+        if (status != TIDE_OK)
+            return status;
+        written = batch.first_seq + batch.events - 1;
+        atomic_fetch_add_explicit(&engine->batches, 1, memory_order_relaxed);
+        atomic_fetch_add_explicit(&engine->bytes_written, batch.frame_bytes, memory_order_relaxed);
+        batch_retire(writer);
+        watermarks_raise(engine, written);
+        channel_release(&engine->channel, batch.block_bytes, batch.events);
+    }
+    pthread_mutex_lock(&engine->mutex);
+    bool sync = sync_wanted(engine) || (engine->options.sync == TIDE_SYNC_BATCH && written > log_durable(engine->log));
+    engine->hurry = false; /* who still waits for room says so again */
+    pthread_mutex_unlock(&engine->mutex);
+    uint64_t now = clock_monotonic_us();
+    if (!sync && now < interval_sync_due_us(writer))
+        return TIDE_OK;
+    writer->last_sync_us = now;
+    enum tide_status status = log_sync(engine->log, error);
+    if (status == TIDE_OK)
+        watermarks_raise(engine, written);
+    return status;
+}
+
+static bool writer_finished(struct tide_engine *engine)
+{
+    pthread_mutex_lock(&engine->mutex);
+    bool finished = engine->stop && channel_tail(&engine->channel) == engine->channel.head;
+    pthread_mutex_unlock(&engine->mutex);
+    return finished;
+}
+
+static void *writer_run(void *context)
+{
+    struct writer *writer = context;
+    struct tide_engine *engine = writer->engine;
+    struct tide_error error;
+    writer->last_sync_us = clock_monotonic_us();
+    for (;;) {
+        writer_sleep(writer);
+        if (writer_finished(engine))
+            break;
+        if (writer_step(writer, &error) != TIDE_OK) {
+            engine_fail(engine, &error);
+            break;
+        }
+    }
+    free(writer->frame);
+    free(writer->replaced);
+    free(writer->deletions);
+    free(writer);
+    return NULL;
+}
+
+enum tide_status writer_start(struct tide_engine *engine, uint64_t last_time_us, struct tide_error *error)
+{
+    struct writer *writer = calloc(1, sizeof *writer);
+    if (!writer)
+        return error_set(error, TIDE_MEMORY, "out of memory");
+    writer->engine = engine;
+    writer->last_time_us = last_time_us;
+    writer->frame_capacity = 1 << 20;
+    writer->frame = malloc(writer->frame_capacity);
+    writer->replaced = calloc(engine->options.batch_size, sizeof(struct record *));
+    writer->deletions = calloc(engine->options.batch_size, sizeof(struct record *));
+    int failure = ENOMEM;
+    if (writer->frame && writer->replaced && writer->deletions)
+        failure = pthread_create(&engine->writer, NULL, writer_run, writer);
+    if (failure == 0)
+        return TIDE_OK;
+    free(writer->frame);
+    free(writer->replaced);
+    free(writer->deletions);
+    free(writer);
+    return error_system(error, failure, "cannot start the writer thread");
+}
+
+void writer_stop(struct tide_engine *engine)
+{
+    pthread_mutex_lock(&engine->mutex);
+    engine->stop = true;
+    pthread_cond_signal(&engine->work);
+    pthread_mutex_unlock(&engine->mutex);
+    pthread_join(engine->writer, NULL);
+}

@@ -1,0 +1,289 @@
+/* engine_spec.c - the public C calls: writing, reading, reopening, waiting, failing, closing while others work. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+#include <errno.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "../../engine/file.h"
+#include "../../engine/tidemark.h"
+
+static char directory[64];
+
+static int directory_make(void **state)
+{
+    (void)state;
+    strcpy(directory, "/tmp/tidemark-engine-XXXXXX");
+    return mkdtemp(directory) ? 0 : -1;
+}
+
+static void remove_visit(void *context, const char *name)
+{
+    (void)context;
+    char *path = file_path(directory, name);
+    unlink(path);
+    free(path);
+}
+
+static int directory_remove(void **state)
+{
+    (void)state;
+    file_calls_use(NULL);
+    file_list(directory, remove_visit, NULL);
+    return rmdir(directory);
+}
+
+static struct tide_engine *open_with(const struct tide_options *options)
+{
+    struct tide_engine *engine;
+    struct tide_error error;
+    if (tide_open(directory, options, &engine, &error) != TIDE_OK)
+        fail_msg("open: %s", error.message);
+    return engine;
+}
+
+static struct tide_collection *articles_of(struct tide_engine *engine)
+{
+    struct tide_collection *collection = tide_collection(engine, "articles", 8, NULL);
+    assert_non_null(collection);
+    return collection;
+}
+
+static enum tide_status write_one(struct tide_collection *collection, enum tide_operation operation, const char *id,
+                                  const char *value, enum tide_durability durability, uint64_t *version)
+{
+    struct tide_write write = {.operation = operation,
+                               .durability = durability,
+                               .if_version = TIDE_ANY_VERSION,
+                               .id = id,
+                               .id_length = strlen(id),
+                               .value = value,
+                               .value_length = value ? strlen(value) : 0};
+    struct tide_written written;
+    enum tide_status status = tide_write(collection, &write, &written, NULL);
+    if (version)
+        *version = written.version;
+    return status;
+}
+
+static void assert_document(struct tide_collection *collection, const char *id, const char *value)
+{
+    struct tide_view view;
+    tide_read_begin(tide_collection_engine(collection));
+    tide_get(collection, id, strlen(id), &view);
+    bool same = value ? view.value && view.value_length == strlen(value) && !memcmp(view.value, value, strlen(value))
+                      : !view.value;
+    tide_read_end(tide_collection_engine(collection));
+    assert_true(same);
+}
+
+static void what_was_written_is_there_after_reopening(void **state)
+{
+    (void)state;
+    struct tide_engine *engine = open_with(NULL);
+    struct tide_collection *articles = articles_of(engine);
+    uint64_t version;
+    assert_int_equal(write_one(articles, TIDE_CREATE, "a", "{\"n\":1}", 0, &version), TIDE_OK);
+    assert_int_equal(version, 1);
+    assert_int_equal(write_one(articles, TIDE_CREATE, "a", "{}", 0, NULL), TIDE_EXISTS);
+    assert_int_equal(write_one(articles, TIDE_REPLACE, "b", "{}", 0, NULL), TIDE_NOT_FOUND);
+    assert_int_equal(write_one(articles, TIDE_PUT, "b", "{\"n\":2}", 0, &version), TIDE_OK);
+    assert_int_equal(write_one(articles, TIDE_PUT, "a", "{\"n\":3}", TIDE_DURABLE, &version), TIDE_OK);
+    assert_int_equal(version, 3);
+    assert_int_equal(write_one(articles, TIDE_DELETE, "b", NULL, 0, &version), TIDE_OK);
+    assert_int_equal(tide_count(articles), 1);
+    assert_int_equal(tide_close(engine, NULL), TIDE_OK);
+
+    engine = open_with(NULL);
+    articles = articles_of(engine);
+    assert_document(articles, "a", "{\"n\":3}");
+    assert_document(articles, "b", NULL);
+    assert_int_equal(tide_count(articles), 1);
+    struct tide_watermarks watermarks;
+    tide_watermarks(engine, &watermarks);
+    assert_int_equal(watermarks.accepted, 4);
+    assert_int_equal(watermarks.durable, 4);
+
+    struct tide_events *events;
+    struct tide_event event;
+    const uint8_t types[] = {1, 1, 2, 3};
+    assert_int_equal(tide_events_open(engine, NULL, &events, NULL), TIDE_OK);
+    for (uint64_t seq = 1; seq <= 4; seq++) {
+        assert_int_equal(tide_events_next(events, &event, NULL), TIDE_OK);
+        assert_int_equal(event.seq, seq);
+        assert_int_equal(event.type, types[seq - 1]);
+    }
+    assert_int_equal(tide_events_next(events, &event, NULL), TIDE_NOT_FOUND);
+    tide_events_close(events);
+    assert_int_equal(tide_close(engine, NULL), TIDE_OK);
+}
+
+static void a_directory_has_one_engine_in_a_process(void **state)
+{
+    (void)state;
+    struct tide_engine *one = open_with(NULL), *two = open_with(NULL);
+    assert_ptr_equal(one, two);
+    struct tide_engine *three;
+    assert_int_equal(tide_open(directory, &(struct tide_options){.batch_size = 7}, &three, NULL), TIDE_INVALID);
+    assert_int_equal(tide_close(one, NULL), TIDE_OK);
+    assert_int_equal(write_one(articles_of(two), TIDE_CREATE, "a", "{}", TIDE_DURABLE, NULL), TIDE_OK);
+    assert_int_equal(tide_close(two, NULL), TIDE_OK);
+}
+
+enum { THREADS = 4, EACH = 5000 };
+
+static void *create_run(void *context)
+{
+    struct tide_collection *collection = context;
+    static _Atomic int next;
+    int thread = atomic_fetch_add(&next, 1);
+    for (int i = 0; i < EACH; i++) {
+        char id[32];
+        snprintf(id, sizeof id, "%d-%d", thread, i);
+        enum tide_durability durability = i % 1000 == 999 ? TIDE_DURABLE : TIDE_ACCEPTED;
+        if (write_one(collection, TIDE_CREATE, id, "{\"text\":\"some text to fill the channel with\"}", durability,
+                      NULL) != TIDE_OK)
+            abort();
+    }
+    return NULL;
+}
+
+/* A channel so small that everybody waits for room all the time. */
+static void many_threads_through_a_small_channel_lose_nothing(void **state)
+{
+    (void)state;
+    struct tide_options options = {
+        .pending_bytes_max = TIDE_PENDING_BYTES_MIN, .segment_bytes = TIDE_SEGMENT_BYTES_MIN, .batch_size = 50};
+    struct tide_engine *engine = open_with(&options);
+    pthread_t threads[THREADS];
+    for (int i = 0; i < THREADS; i++)
+        assert_int_equal(pthread_create(&threads[i], NULL, create_run, articles_of(engine)), 0);
+    for (int i = 0; i < THREADS; i++)
+        pthread_join(threads[i], NULL);
+    uint64_t durable = 0;
+    assert_int_equal(tide_flush(engine, TIDE_NO_TIMEOUT, &durable, NULL), TIDE_OK);
+    assert_int_equal(durable, THREADS * EACH);
+    assert_int_equal(tide_close(engine, NULL), TIDE_OK);
+    engine = open_with(&options);
+    assert_int_equal(tide_count(articles_of(engine)), THREADS * EACH);
+    struct tide_stats stats;
+    tide_stats(engine, &stats);
+    assert_true(stats.segments > 1);
+    assert_int_equal(tide_close(engine, NULL), TIDE_OK);
+}
+
+static _Atomic bool sync_fails;
+
+static int failing_fdatasync(void *context, int fd)
+{
+    if (atomic_load(&sync_fails)) {
+        errno = EIO;
+        return -1;
+    }
+    return file_calls_system()->fdatasync(context, fd);
+}
+
+static void a_failed_sync_is_final(void **state)
+{
+    (void)state;
+    struct file_calls calls = *file_calls_system();
+    calls.fdatasync = failing_fdatasync;
+    file_calls_use(&calls);
+    struct tide_engine *engine = open_with(NULL);
+    struct tide_collection *articles = articles_of(engine);
+    assert_int_equal(write_one(articles, TIDE_CREATE, "a", "{}", TIDE_DURABLE, NULL), TIDE_OK);
+    atomic_store(&sync_fails, true);
+    assert_int_equal(write_one(articles, TIDE_CREATE, "b", "{}", TIDE_DURABLE, NULL), TIDE_IO);
+    atomic_store(&sync_fails, false);
+    assert_int_equal(write_one(articles, TIDE_CREATE, "c", "{}", TIDE_DURABLE, NULL), TIDE_FAILED);
+    assert_int_equal(tide_flush(engine, TIDE_NO_TIMEOUT, NULL, NULL), TIDE_FAILED);
+    assert_document(articles, "a", "{}"); /* reads go on */
+    assert_int_equal(tide_close(engine, NULL), TIDE_FAILED);
+    engine = open_with(NULL);
+    assert_document(articles_of(engine), "a", "{}");
+    assert_document(articles_of(engine), "c", NULL);
+    assert_int_equal(tide_close(engine, NULL), TIDE_OK);
+}
+
+static _Atomic bool sync_stands, sync_reached;
+
+/* Stands until the test lets it go on. */
+static int standing_fdatasync(void *context, int fd)
+{
+    if (atomic_load(&sync_stands)) {
+        atomic_store(&sync_reached, true);
+        while (atomic_load(&sync_stands))
+            usleep(1000);
+    }
+    return file_calls_system()->fdatasync(context, fd);
+}
+
+static void *durable_run(void *context)
+{
+    return (void *)(uintptr_t)write_one(articles_of(context), TIDE_PUT, "a", "{}", TIDE_DURABLE, NULL);
+}
+
+static void *close_run(void *context)
+{
+    return (void *)(uintptr_t)tide_close(context, NULL);
+}
+
+static void a_close_sends_waiters_home_and_keeps_their_writes(void **state)
+{
+    (void)state;
+    struct file_calls calls = *file_calls_system();
+    calls.fdatasync = standing_fdatasync;
+    file_calls_use(&calls);
+    struct tide_engine *engine = open_with(NULL);
+    pthread_t waiter, closer;
+    void *status;
+    atomic_store(&sync_stands, true);
+    assert_int_equal(pthread_create(&waiter, NULL, durable_run, engine), 0);
+    while (!atomic_load(&sync_reached))
+        usleep(1000);
+    assert_int_equal(pthread_create(&closer, NULL, close_run, engine), 0);
+    pthread_join(waiter, &status);
+    assert_int_equal((uintptr_t)status, TIDE_CLOSED);
+    atomic_store(&sync_stands, false);
+    pthread_join(closer, &status);
+    assert_int_equal((uintptr_t)status, TIDE_OK);
+    engine = open_with(NULL);
+    assert_document(articles_of(engine), "a", "{}");
+    assert_int_equal(tide_close(engine, NULL), TIDE_OK);
+}
+
+static void a_forked_child_is_refused(void **state)
+{
+    (void)state;
+    struct tide_engine *engine = open_with(NULL);
+    pid_t child = fork();
+    if (child == 0)
+        _exit(write_one(articles_of(engine), TIDE_CREATE, "a", "{}", 0, NULL) == TIDE_FAILED ? 0 : 1);
+    int status;
+    assert_int_equal(waitpid(child, &status, 0), child);
+    assert_int_equal(status, 0);
+    assert_int_equal(tide_close(engine, NULL), TIDE_OK);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+#define TEST(name) cmocka_unit_test_setup_teardown(name, directory_make, directory_remove)
+        TEST(what_was_written_is_there_after_reopening),
+        TEST(a_directory_has_one_engine_in_a_process),
+        TEST(many_threads_through_a_small_channel_lose_nothing),
+        TEST(a_failed_sync_is_final),
+        TEST(a_close_sends_waiters_home_and_keeps_their_writes),
+        TEST(a_forked_child_is_refused),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,229 @@
+/* map_spec.c - the map against a plain model, its growth and iteration, and its readers beside a writer. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <time.h>
+
+#include <cmocka.h>
+#include <pthread.h>
+
+#include "../../engine/epoch.h"
+#include "../../engine/map.h"
+
+static uint64_t seed;
+
+static uint64_t random_next(void)
+{
+    seed ^= seed << 13;
+    seed ^= seed >> 7;
+    seed ^= seed << 17;
+    return seed;
+}
+
+static int seed_choose(void **state)
+{
+    (void)state;
+    const char *text = getenv("SEED");
+    seed = text ? strtoull(text, NULL, 10) : (uint64_t)time(NULL) * 2654435761u + 1;
+    print_message("SEED=%llu\n", (unsigned long long)seed);
+    return 0;
+}
+
+static struct record *block_make(struct memory *memory, const char *id, uint64_t value)
+{
+    struct record *block = memory_allocate(memory, record_bytes(0, strlen(id), 16));
+    assert_non_null(block);
+    memset(block, 0, RECORD_HEADER_BYTES);
+    block->id_length = (uint8_t)strlen(id);
+    block->value_length = 16;
+    block->seq = value;
+    memcpy(block->bytes, id, strlen(id));
+    uint64_t both[2] = {value, ~value};
+    memcpy(block->bytes + strlen(id), both, sizeof both);
+    return block;
+}
+
+static uint64_t block_check(const struct record *block)
+{
+    uint64_t both[2];
+    memcpy(both, record_value(block), sizeof both);
+    if (both[0] != ~both[1])
+        abort(); /* a torn read */
+    return both[0];
+}
+
+static void set(struct map *map, struct memory *memory, const char *id, uint64_t value, struct reclaim *reclaim)
+{
+    struct map_place place;
+    map_lock(map, map_hash(id, strlen(id)), id, strlen(id), &place);
+    struct record *old = place.block;
+    if (!old)
+        assert_true(map_reserve(map, &place));
+    map_set(&place, block_make(memory, id, value));
+    map_unlock(&place);
+    if (old)
+        reclaim_block(reclaim, old, record_size(old));
+}
+
+static bool take_out(struct map *map, const char *id, struct reclaim *reclaim)
+{
+    struct map_place place;
+    map_lock(map, map_hash(id, strlen(id)), id, strlen(id), &place);
+    struct record *old = place.block;
+    if (old)
+        map_remove(&place);
+    map_unlock(&place);
+    if (old)
+        reclaim_block(reclaim, old, record_size(old));
+    return old != NULL;
+}
+
+static void random_calls_agree_with_a_model(void **state)
+{
+    (void)state;
+    enum { IDS = 20000, CALLS = 400000 };
+    struct memory *memory = memory_create();
+    struct reclaim *reclaim = reclaim_create(memory);
+    map_init();
+    struct map *map = map_create(memory, reclaim);
+    uint64_t *model = calloc(IDS, sizeof *model);
+    uint64_t count = 0;
+    for (int i = 1; i <= CALLS; i++) {
+        char id[24];
+        uint64_t number = random_next() % IDS;
+        snprintf(id, sizeof id, "id-%llu", (unsigned long long)number);
+        uint64_t what = random_next() % 8;
+        if (what < 3) {
+            count += model[number] == 0;
+            model[number] = (uint64_t)i;
+            set(map, memory, id, (uint64_t)i, reclaim);
+        } else if (what < 5) {
+            assert_int_equal(take_out(map, id, reclaim), model[number] != 0);
+            count -= model[number] != 0;
+            model[number] = 0;
+        } else {
+            epoch_enter();
+            const struct record *block = map_get(map, map_hash(id, strlen(id)), id, strlen(id));
+            uint64_t found = block ? block_check(block) : 0;
+            epoch_exit();
+            assert_int_equal(found, model[number]);
+        }
+        if (i % 1000 == 0)
+            reclaim_run(reclaim);
+    }
+    assert_int_equal(map_count(map), count);
+    free(model);
+    map_destroy(map);
+    reclaim_destroy(reclaim);
+    memory_destroy(memory);
+}
+
+static void iteration_sees_what_stays_once_while_the_map_grows(void **state)
+{
+    (void)state;
+    enum { STAYS = 5000 };
+    struct memory *memory = memory_create();
+    struct reclaim *reclaim = reclaim_create(memory);
+    map_init();
+    struct map *map = map_create(memory, reclaim);
+    char id[24];
+    for (int i = 0; i < STAYS; i++) {
+        snprintf(id, sizeof id, "stays-%d", i);
+        set(map, memory, id, (uint64_t)i + 1, reclaim);
+    }
+    unsigned char *seen = calloc(STAYS, 1);
+    int added = 0;
+    for (unsigned shard = 0; shard < MAP_SHARDS; shard++) {
+        uint64_t hash = 0;
+        bool done = false;
+        while (!done) {
+            const struct record *blocks[7];
+            epoch_enter();
+            size_t count = map_scan(map, shard, &hash, &done, blocks, 7);
+            for (size_t i = 0; i < count; i++) {
+                if (record_id(blocks[i])[0] == 's')
+                    assert_int_equal(seen[block_check(blocks[i]) - 1]++, 0);
+            }
+            epoch_exit();
+            for (int i = 0; i < 20; i++) { /* grows every shard several times on the way */
+                snprintf(id, sizeof id, "new-%d", added++);
+                set(map, memory, id, 1, reclaim);
+            }
+            snprintf(id, sizeof id, "new-%d", added / 2);
+            take_out(map, id, reclaim);
+        }
+    }
+    for (int i = 0; i < STAYS; i++)
+        assert_int_equal(seen[i], 1);
+    free(seen);
+    map_destroy(map);
+    reclaim_destroy(reclaim);
+    memory_destroy(memory);
+}
+
+struct shared {
+    struct map *map;
+    _Atomic bool stop;
+    _Atomic uint64_t reads;
+};
+
+static void *reader_run(void *context)
+{
+    struct shared *shared = context;
+    uint64_t number = 1;
+    while (!atomic_load(&shared->stop)) {
+        char id[24];
+        snprintf(id, sizeof id, "%llu", (unsigned long long)(number++ % 64));
+        epoch_enter();
+        const struct record *block = map_get(shared->map, map_hash(id, strlen(id)), id, strlen(id));
+        if (block)
+            block_check(block);
+        epoch_exit();
+        atomic_fetch_add(&shared->reads, 1);
+    }
+    return NULL;
+}
+
+static void readers_beside_a_writer_see_whole_blocks(void **state)
+{
+    (void)state;
+    struct memory *memory = memory_create();
+    struct reclaim *reclaim = reclaim_create(memory);
+    map_init();
+    struct shared shared = {.map = map_create(memory, reclaim)};
+    pthread_t readers[2];
+    for (int i = 0; i < 2; i++)
+        assert_int_equal(pthread_create(&readers[i], NULL, reader_run, &shared), 0);
+    uint64_t value = 1;
+    for (int i = 0; i < 100000 || atomic_load(&shared.reads) < 1000; i++) {
+        char id[24];
+        snprintf(id, sizeof id, "%llu", (unsigned long long)(random_next() % 64));
+        if (random_next() % 4 == 0)
+            take_out(shared.map, id, reclaim);
+        else
+            set(shared.map, memory, id, value++, reclaim);
+        if (i % 64 == 0)
+            reclaim_run(reclaim);
+    }
+    atomic_store(&shared.stop, true);
+    for (int i = 0; i < 2; i++)
+        pthread_join(readers[i], NULL);
+    assert_false(reclaim_run(reclaim)); /* without readers, all goes */
+    assert_int_equal(reclaim_bytes(reclaim), 0);
+    map_destroy(shared.map);
+    reclaim_destroy(reclaim);
+    memory_destroy(memory);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(random_calls_agree_with_a_model),
+        cmocka_unit_test(iteration_sees_what_stays_once_while_the_map_grows),
+        cmocka_unit_test(readers_beside_a_writer_see_whole_blocks),
+    };
+    return cmocka_run_group_tests(tests, seed_choose, NULL);
+}
