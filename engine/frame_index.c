@@ -1,0 +1,115 @@
+/* frame_index.c - the sparse index of frames: two ascending arrays under a mutex, searched by halving. An entry is kept
+ * when a frame begins FRAME_INDEX_STEP bytes or more behind the last one kept in its segment; so a look-up leads to at
+ * most that much reading, and a log of a gigabyte costs 256 KiB of memory. */
+#include "frame_index.h"
+
+#include <pthread.h>
+#include <stdlib.h>
+
+#include "error.h"
+
+struct indexed {
+    uint64_t first_seq, offset;
+    size_t segment;
+};
+
+struct indexed_segment {
+    uint64_t first_seq;
+    bool sealed;
+};
+
+struct frame_index {
+    pthread_mutex_t mutex; /* guards what follows */
+    struct indexed *frames;
+    size_t frame_count, frame_capacity;
+    struct indexed_segment *segments;
+    size_t segment_count, segment_capacity;
+};
+
+struct frame_index *frame_index_create(void)
+{
+    struct frame_index *index = calloc(1, sizeof *index);
+    if (index)
+        pthread_mutex_init(&index->mutex, NULL);
+    return index;
+}
+
+void frame_index_destroy(struct frame_index *index)
+{
+    if (!index)
+        return;
+    pthread_mutex_destroy(&index->mutex);
+    free(index->frames);
+    free(index->segments);
+    free(index);
+}
+
+/* Makes room for one more entry of `bytes` bytes in an array. */
+static bool array_reserve(void **array, size_t count, size_t *capacity, size_t bytes)
+{
+    if (count < *capacity)
+        return true;
+    size_t grown = *capacity ? *capacity * 2 : 64;
+    void *moved = realloc(*array, grown * bytes);
+    if (!moved)
+        return false;
+    *array = moved;
+    *capacity = grown;
+    return true;
+}
+
+enum tide_status frame_index_add_segment(struct frame_index *index, uint64_t first_seq)
+{
+    pthread_mutex_lock(&index->mutex);
+    bool room = array_reserve((void **)&index->segments, index->segment_count, &index->segment_capacity,
+                              sizeof *index->segments);
+    if (room)
+        index->segments[index->segment_count++] = (struct indexed_segment){.first_seq = first_seq};
+    pthread_mutex_unlock(&index->mutex);
+    return room ? TIDE_OK : TIDE_MEMORY;
+}
+
+void frame_index_seal(struct frame_index *index)
+{
+    pthread_mutex_lock(&index->mutex);
+    if (index->segment_count > 0)
+        index->segments[index->segment_count - 1].sealed = true;
+    pthread_mutex_unlock(&index->mutex);
+}
+
+enum tide_status frame_index_add_frame(struct frame_index *index, uint64_t first_seq, uint64_t offset, uint64_t bytes)
+{
+    (void)bytes;
+    pthread_mutex_lock(&index->mutex);
+    size_t segment = index->segment_count - 1;
+    const struct indexed *last = index->frame_count > 0 ? &index->frames[index->frame_count - 1] : NULL;
+    bool room = true;
+    if (!last || last->segment != segment || offset - last->offset >= FRAME_INDEX_STEP) {
+        room = array_reserve((void **)&index->frames, index->frame_count, &index->frame_capacity,
+                             sizeof *index->frames);
+        if (room)
+            index->frames[index->frame_count++] = (struct indexed){first_seq, offset, segment};
+    }
+    pthread_mutex_unlock(&index->mutex);
+    return room ? TIDE_OK : TIDE_MEMORY;
+}
+
+bool frame_index_find(struct frame_index *index, uint64_t seq, struct frame_place *place)
+{
+    pthread_mutex_lock(&index->mutex);
+    size_t low = 0, high = index->frame_count;
+    while (low < high) { /* the first entry behind seq */
+        size_t middle = low + (high - low) / 2;
+        if (index->frames[middle].first_seq <= seq)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    if (low > 0) {
+        const struct indexed *frame = &index->frames[low - 1];
+        const struct indexed_segment *segment = &index->segments[frame->segment];
+        *place = (struct frame_place){segment->first_seq, frame->offset, segment->sealed};
+    }
+    pthread_mutex_unlock(&index->mutex);
+    return low > 0;
+}

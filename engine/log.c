@@ -1,0 +1,241 @@
+/* log.c - appending to the active segment, and sealing it.
+ *
+ * The active segment is preallocated some way ahead of its end, so that a write changes no metadata that a sync would
+ * have to wait for. A frame goes out with one write. Sealing, when the next frame would not fit:
+ *
+ *   write a SEALED frame, sync, cut off what was preallocated
+ *   create events.raftlog.next with its header, sync it and the directory
+ *   rename events.raftlog to its sealed name, sync the directory
+ *   rename events.raftlog.next to events.raftlog, sync the directory
+ *
+ * Between any two of these steps recovery knows what to do, and at no time may both names be lost: a directory without
+ * events.raftlog and without .next was damaged by somebody else. */
+#include "log.h"
+
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdlib.h>
+#include <time.h>
+
+#include "error.h"
+#include "file.h"
+#include "segment.h"
+
+enum { AHEAD_BYTES = 16 << 20 };
+
+struct log {
+    char *directory, *active_path, *next_path;
+    struct frame_index *index;
+    uint8_t database_id[DATABASE_ID_BYTES];
+    int fd;
+    uint64_t segment_bytes;
+    uint64_t offset;       /* where the next frame goes */
+    uint64_t preallocated; /* the file's size */
+    uint64_t first_seq;    /* of the active segment */
+    uint64_t next_seq;
+    uint64_t durable;
+    bool appended; /* frames since opening, or since the last end mark */
+    struct log_figures figures;
+    uint64_t sealed_bytes;
+};
+
+static uint64_t now_us(clockid_t clock)
+{
+    struct timespec now;
+    clock_gettime(clock, &now);
+    return (uint64_t)now.tv_sec * 1000000 + (uint64_t)now.tv_nsec / 1000;
+}
+
+static void log_free(struct log *log)
+{
+    free(log->directory);
+    free(log->active_path);
+    free(log->next_path);
+    free(log);
+}
+
+/* Reserves space ahead. That there is none is left to the write to find out. */
+static void preallocate(struct log *log, uint64_t end)
+{
+    if (end <= log->preallocated)
+        return;
+    uint64_t target = end + AHEAD_BYTES;
+    if (target > log->segment_bytes && end <= log->segment_bytes)
+        target = log->segment_bytes;
+    if (file_preallocate(log->fd, 0, target) == 0)
+        log->preallocated = target;
+}
+
+enum tide_status log_open(const char *directory, const struct log_position *position, uint64_t segment_bytes,
+                          struct frame_index *index, struct log **opened, struct tide_error *error)
+{
+    *opened = NULL;
+    struct log *log = calloc(1, sizeof *log);
+    if (!log)
+        return error_set(error, TIDE_MEMORY, "out of memory");
+    log->directory = file_path(directory, ".");
+    log->active_path = file_path(directory, SEGMENT_ACTIVE_NAME);
+    log->next_path = file_path(directory, SEGMENT_NEXT_NAME);
+    if (!log->directory || !log->active_path || !log->next_path) {
+        log_free(log);
+        return error_set(error, TIDE_MEMORY, "out of memory");
+    }
+    log->directory[strlen(directory)] = 0;
+    memcpy(log->database_id, position->database_id, DATABASE_ID_BYTES);
+    log->index = index;
+    log->segment_bytes = segment_bytes;
+    log->offset = position->offset;
+    log->first_seq = position->active_first_seq;
+    log->next_seq = position->next_seq;
+    log->durable = position->next_seq - 1;
+    log->sealed_bytes = position->sealed_bytes;
+    log->figures.segments = position->sealed_count + 1;
+    log->fd = file_open(log->active_path, O_RDWR, 0);
+    if (log->fd < 0) {
+        enum tide_status status = error_system(error, -log->fd, "%s", log->active_path);
+        log_free(log);
+        return status;
+    }
+    preallocate(log, log->offset);
+    *opened = log;
+    return TIDE_OK;
+}
+
+/* Writes a frame that is complete but for its header. */
+static enum tide_status frame_write(struct log *log, uint8_t *frame, struct frame_header *header,
+                                    struct tide_error *error)
+{
+    header->durable = log->durable;
+    frame_encode(frame, header, log->database_id);
+    preallocate(log, log->offset + header->bytes);
+    int result = file_write(log->fd, frame, header->bytes, log->offset);
+    if (result < 0)
+        return error_system(error, -result, "%s: cannot write at offset %" PRIu64, log->active_path, log->offset);
+    log->offset += header->bytes;
+    log->appended = true;
+    return TIDE_OK;
+}
+
+static enum tide_status mark_write(struct log *log, uint32_t flags, struct tide_error *error)
+{
+    uint8_t frame[FRAME_HEADER_BYTES];
+    struct frame_header header = {.bytes = FRAME_HEADER_BYTES, .first_seq = log->next_seq, .flags = flags};
+    return frame_write(log, frame, &header, error);
+}
+
+enum tide_status log_sync(struct log *log, struct tide_error *error)
+{
+    uint64_t start_us = now_us(CLOCK_MONOTONIC);
+    int result = file_sync(log->fd);
+    if (result < 0)
+        return error_system(error, -result, "%s: cannot sync", log->active_path);
+    log->figures.syncs++;
+    log->figures.sync_us += now_us(CLOCK_MONOTONIC) - start_us;
+    log->durable = log->next_seq - 1;
+    return TIDE_OK;
+}
+
+/* A rename and the directory's sync, one step of sealing. */
+static enum tide_status rename_durably(struct log *log, const char *from, const char *to, struct tide_error *error)
+{
+    int result = file_rename(from, to);
+    if (result == 0)
+        result = file_sync_directory(log->directory);
+    return result < 0 ? error_system(error, -result, "%s: cannot rename to %s", from, to) : TIDE_OK;
+}
+
+static enum tide_status segment_switch(struct log *log, struct tide_error *error)
+{
+    struct segment_header header = {.first_seq = log->next_seq, .created_us = now_us(CLOCK_REALTIME)};
+    memcpy(header.database_id, log->database_id, DATABASE_ID_BYTES);
+    enum tide_status status = segment_create(log->directory, SEGMENT_NEXT_NAME, &header, error);
+    if (status != TIDE_OK)
+        return status;
+    int result = file_sync_directory(log->directory);
+    if (result < 0)
+        return error_system(error, -result, "%s: cannot sync", log->directory);
+    char name[SEGMENT_NAME_BYTES];
+    segment_sealed_name(name, log->first_seq);
+    char *sealed_path = file_path(log->directory, name);
+    if (!sealed_path)
+        return error_set(error, TIDE_MEMORY, "out of memory");
+    status = rename_durably(log, log->active_path, sealed_path, error);
+    free(sealed_path);
+    if (status == TIDE_OK)
+        status = rename_durably(log, log->next_path, log->active_path, error);
+    return status;
+}
+
+static enum tide_status log_seal(struct log *log, struct tide_error *error)
+{
+    enum tide_status status = mark_write(log, FRAME_SEALED, error);
+    if (status == TIDE_OK)
+        status = log_sync(log, error);
+    if (status != TIDE_OK)
+        return status;
+    file_truncate(log->fd, log->offset); /* only tidiness: zeros behind the mark do no harm */
+    status = segment_switch(log, error);
+    if (status != TIDE_OK)
+        return status;
+    frame_index_seal(log->index);
+    if (frame_index_add_segment(log->index, log->next_seq) != TIDE_OK)
+        return error_set(error, TIDE_MEMORY, "out of memory");
+    file_close(log->fd);
+    log->fd = file_open(log->active_path, O_RDWR, 0);
+    if (log->fd < 0)
+        return error_system(error, -log->fd, "%s", log->active_path);
+    log->sealed_bytes += log->offset;
+    log->figures.segments++;
+    log->first_seq = log->next_seq;
+    log->offset = SEGMENT_HEADER_BYTES;
+    log->preallocated = 0;
+    return TIDE_OK;
+}
+
+enum tide_status log_append(struct log *log, uint8_t *frame, size_t bytes, uint64_t first_seq, uint32_t events,
+                            struct tide_error *error)
+{
+    if (log->offset + bytes + FRAME_HEADER_BYTES > log->segment_bytes && log->next_seq > log->first_seq) {
+        enum tide_status status = log_seal(log, error);
+        if (status != TIDE_OK)
+            return status;
+    }
+    struct frame_header header = {.bytes = (uint32_t)bytes, .events = events, .first_seq = first_seq};
+    uint64_t offset = log->offset;
+    enum tide_status status = frame_write(log, frame, &header, error);
+    if (status != TIDE_OK)
+        return status;
+    log->next_seq = first_seq + events;
+    if (frame_index_add_frame(log->index, first_seq, offset, bytes) != TIDE_OK)
+        return error_set(error, TIDE_MEMORY, "out of memory");
+    return TIDE_OK;
+}
+
+uint64_t log_durable(const struct log *log)
+{
+    return log->durable;
+}
+
+void log_figures(const struct log *log, struct log_figures *figures)
+{
+    *figures = log->figures;
+    figures->bytes = log->sealed_bytes + log->offset;
+}
+
+enum tide_status log_close(struct log *log, bool clean, struct tide_error *error)
+{
+    enum tide_status status = TIDE_OK;
+    if (clean && log->appended) {
+        status = log_sync(log, error); /* before the mark, which says that all before it is durable */
+        if (status == TIDE_OK)
+            status = mark_write(log, FRAME_CLOSED, error);
+        if (status == TIDE_OK)
+            status = log_sync(log, error);
+    }
+    if (clean && status == TIDE_OK)
+        file_truncate(log->fd, log->offset); /* as in log_seal */
+    if (log->fd >= 0)
+        file_close(log->fd);
+    log_free(log);
+    return status;
+}

@@ -1,0 +1,331 @@
+/* log_events.c - reading events back while the engine writes.
+ *
+ * In order: the index of frames gives a place at or before the first seq; from there frames are read one after another,
+ * and segment after segment. A segment may be sealed, and so renamed, between the look-up and the opening: then the other
+ * name is tried; an open file stays what it was.
+ *
+ * The walk: each event names the seq of the same document's event before it. From the newest the walk goes back to the
+ * `created` one, which names none, and the events are then given forward. If its collection had a deletion before that
+ * `created`, the id may have had an earlier life, which the map could not know of; the log up to there is then scanned
+ * first. The scan ends where the walk's oldest event stands. */
+#include "log_events.h"
+
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "error.h"
+#include "log_reader.h"
+
+struct log_events {
+    char *directory;
+    struct frame_index *index;
+    struct tide_event_filter filter; /* its texts point into `texts` */
+    char texts[TIDE_NAME_BYTES_MAX + TIDE_ID_BYTES_MAX + 2];
+    struct log_reader *reader;
+    uint64_t segment_first_seq; /* of the reader's segment */
+    struct log_frame frame;     /* with records left behind record_offset */
+    size_t record_offset;
+    uint64_t next_seq; /* of the next event in order */
+    uint64_t last_seq; /* of the scan */
+    uint64_t *walk;    /* seqs of the history, ascending from walk_next on */
+    size_t walk_count, walk_next;
+};
+
+static bool filter_keep(struct log_events *events, const struct tide_event_filter *filter)
+{
+    events->filter = *filter;
+    size_t length = filter->collection ? filter->collection_length : 0;
+    if (length > TIDE_NAME_BYTES_MAX || (filter->id && filter->id_length > TIDE_ID_BYTES_MAX))
+        return false; /* nothing has such a name */
+    if (filter->collection) {
+        memcpy(events->texts, filter->collection, length);
+        events->filter.collection = events->texts;
+    }
+    if (filter->id) {
+        memcpy(events->texts + length, filter->id, filter->id_length);
+        events->filter.id = events->texts + length;
+    }
+    return true;
+}
+
+enum tide_status log_events_open(const char *directory, struct frame_index *index,
+                                 const struct tide_event_filter *filter, struct log_events **opened,
+                                 struct tide_error *error)
+{
+    struct log_events *events = calloc(1, sizeof *events);
+    *opened = NULL;
+    if (!events || !(events->directory = strdup(directory))) {
+        free(events);
+        return error_set(error, TIDE_MEMORY, "out of memory");
+    }
+    events->index = index;
+    events->next_seq = filter->from > 0 ? filter->from : 1;
+    events->last_seq = filter_keep(events, filter) ? filter->to : 0;
+    *opened = events;
+    return TIDE_OK;
+}
+
+void log_events_close(struct log_events *events)
+{
+    if (!events)
+        return;
+    log_reader_close(events->reader);
+    free(events->walk);
+    free(events->directory);
+    free(events);
+}
+
+/* Opens the segment that begins with `first_seq`, under whichever name it has now. */
+static enum tide_status segment_open(struct log_events *events, uint64_t first_seq, struct tide_error *error)
+{
+    enum { TRIES = 100 };
+    char sealed_name[SEGMENT_NAME_BYTES];
+    segment_sealed_name(sealed_name, first_seq);
+    const char *names[] = {sealed_name, SEGMENT_ACTIVE_NAME, SEGMENT_NEXT_NAME};
+    log_reader_close(events->reader);
+    events->reader = NULL;
+    for (int i = 0; i < TRIES; i++) {
+        for (int j = 0; j < 3; j++) {
+            struct log_reader *reader;
+            enum tide_status status = log_reader_open(events->directory, names[j], &reader, error);
+            if (status == TIDE_NOT_FOUND)
+                continue;
+            if (status != TIDE_OK)
+                return status;
+            if (log_reader_header(reader)->first_seq == first_seq) {
+                events->reader = reader;
+                events->segment_first_seq = first_seq;
+                return TIDE_OK;
+            }
+            log_reader_close(reader);
+        }
+    }
+    return error_set(error, TIDE_CORRUPT, "%s: the segment that begins with seq %" PRIu64 " is missing",
+                     events->directory, first_seq);
+}
+
+/* Goes to the frame boundary that the index knows for `seq`. */
+static enum tide_status place_seek(struct log_events *events, uint64_t seq, struct tide_error *error)
+{
+    struct frame_place place;
+    if (!frame_index_find(events->index, seq, &place) && !frame_index_find(events->index, UINT64_MAX, &place))
+        return error_set(error, TIDE_NOT_FOUND, "the log is empty");
+    if (place.segment_first_seq > seq || !frame_index_find(events->index, seq, &place))
+        return error_set(error, TIDE_NOT_FOUND, "%s: the log does not reach back to seq %" PRIu64, events->directory,
+                         seq);
+    if (!events->reader || events->segment_first_seq != place.segment_first_seq) {
+        enum tide_status status = segment_open(events, place.segment_first_seq, error);
+        if (status != TIDE_OK)
+            return status;
+    }
+    log_reader_seek(events->reader, place.offset);
+    events->frame = (struct log_frame){0};
+    return TIDE_OK;
+}
+
+/* Reads the next frame that holds events or a gap, across segments. `wanted` is the seq that must still come. */
+static enum tide_status frame_next(struct log_events *events, uint64_t wanted, struct tide_error *error)
+{
+    bool sealed = false;
+    for (;;) {
+        switch (log_reader_next(events->reader, &events->frame, error)) {
+        case LOG_FOUND_FRAME:
+            sealed = events->frame.header.flags == FRAME_SEALED;
+            if (events->frame.header.flags == 0 || events->frame.header.flags == FRAME_GAP) {
+                events->record_offset = FRAME_HEADER_BYTES;
+                return TIDE_OK;
+            }
+            break;
+        case LOG_FOUND_ERROR:
+            return error ? error->status : TIDE_IO;
+        case LOG_FOUND_END:
+            if (sealed) {
+                enum tide_status status = segment_open(events, events->frame.header.first_seq, error);
+                if (status != TIDE_OK)
+                    return status;
+                sealed = false;
+                break;
+            } /* fall through */
+        case LOG_FOUND_BAD:
+            return error_set(error, TIDE_CORRUPT, "%s: seq %" PRIu64 " is not where it was written, in the segment "
+                             "that begins with seq %" PRIu64, events->directory, wanted, events->segment_first_seq);
+        }
+    }
+}
+
+static void event_fill(struct tide_event *event, const struct record *record)
+{
+    *event = (struct tide_event){.seq = record->seq,
+                                 .last_seq = record->seq,
+                                 .time_us = record->time_us,
+                                 .previous_seq = record->previous_seq,
+                                 .type = record->type,
+                                 .collection = record_collection(record),
+                                 .collection_length = record->collection_length,
+                                 .id = record_id(record),
+                                 .id_length = record->id_length,
+                                 .value = record->type == TIDE_EVENT_DELETED ? NULL : record_value(record),
+                                 .value_length = record->value_length};
+}
+
+static bool filter_fits(const struct tide_event_filter *filter, const struct record *record)
+{
+    if (filter->collection && (filter->collection_length != record->collection_length ||
+                               memcmp(filter->collection, record_collection(record), record->collection_length) != 0))
+        return false;
+    return !filter->id || (filter->id_length == record->id_length &&
+                           memcmp(filter->id, record_id(record), record->id_length) == 0);
+}
+
+/* The next event of the scan, up to last_seq. */
+static enum tide_status scan_next(struct log_events *events, struct tide_event *event, struct tide_error *error)
+{
+    while (events->next_seq <= events->last_seq) {
+        if (!events->frame.bytes) {
+            enum tide_status status = events->reader ? TIDE_OK : place_seek(events, events->next_seq, error);
+            if (status == TIDE_OK)
+                status = frame_next(events, events->next_seq, error);
+            if (status != TIDE_OK)
+                return status;
+        }
+        if (events->frame.header.flags == FRAME_GAP) {
+            uint64_t first = events->frame.header.first_seq, last = frame_gap_last_seq(events->frame.bytes);
+            events->frame.bytes = NULL;
+            if (last < events->next_seq)
+                continue;
+            events->next_seq = last + 1;
+            if (events->filter.id || first > events->last_seq)
+                continue;
+            *event = (struct tide_event){.seq = first, .last_seq = last, .type = TIDE_EVENT_GAP};
+            return TIDE_OK;
+        }
+        const struct record *record = log_frame_record(&events->frame, &events->record_offset);
+        if (!record) {
+            events->frame.bytes = NULL;
+            continue;
+        }
+        if (record->seq < events->next_seq)
+            continue;
+        if (record->seq > events->last_seq)
+            break;
+        events->next_seq = record->seq + 1;
+        if (!filter_fits(&events->filter, record))
+            continue;
+        event_fill(event, record);
+        return TIDE_OK;
+    }
+    events->next_seq = UINT64_MAX;
+    return TIDE_NOT_FOUND;
+}
+
+/* Finds one event by its seq; the frame that was read last is looked into first. */
+static enum tide_status record_find(struct log_events *events, uint64_t seq, const struct record **found,
+                                    struct tide_error *error)
+{
+    const struct frame_header *header = &events->frame.header;
+    bool here = events->frame.bytes && header->flags == 0 && seq >= header->first_seq &&
+                seq - header->first_seq < header->events;
+    enum tide_status status = here ? TIDE_OK : place_seek(events, seq, error);
+    while (status == TIDE_OK && !here) {
+        status = frame_next(events, seq, error);
+        here = header->flags == 0 && seq >= header->first_seq && seq - header->first_seq < header->events;
+        if (status == TIDE_OK && !here && header->first_seq > seq)
+            status = error_set(error, TIDE_CORRUPT, "%s: seq %" PRIu64 " is missing", events->directory, seq);
+    }
+    size_t offset = FRAME_HEADER_BYTES;
+    *found = NULL;
+    while (status == TIDE_OK && (*found = log_frame_record(&events->frame, &offset)) && (*found)->seq != seq)
+        continue;
+    return status;
+}
+
+static bool walk_push(struct log_events *events, size_t *capacity, uint64_t seq)
+{
+    if (events->walk_count == *capacity) {
+        size_t grown = *capacity ? *capacity * 2 : 16;
+        uint64_t *walk = realloc(events->walk, grown * sizeof *walk);
+        if (!walk)
+            return false;
+        events->walk = walk;
+        *capacity = grown;
+    }
+    events->walk[events->walk_count++] = seq;
+    return true;
+}
+
+/* Collects the seqs of the history, newest first, then turns them around. *oldest: the last one reached. */
+static enum tide_status walk_collect(struct log_events *events, uint64_t newest_seq, uint64_t *oldest,
+                                     struct tide_error *error)
+{
+    size_t capacity = 0;
+    enum tide_status status = TIDE_OK;
+    uint64_t from = events->filter.from;
+    for (uint64_t seq = newest_seq; seq != 0 && seq >= from && status == TIDE_OK;) {
+        const struct record *record;
+        *oldest = seq;
+        status = record_find(events, seq, &record, error);
+        if (status == TIDE_OK && seq <= events->filter.to && !walk_push(events, &capacity, seq))
+            status = error_set(error, TIDE_MEMORY, "out of memory");
+        if (status == TIDE_OK)
+            seq = record->previous_seq < seq ? record->previous_seq : 0;
+    }
+    for (size_t i = 0; i < events->walk_count / 2; i++) {
+        uint64_t other = events->walk[i];
+        events->walk[i] = events->walk[events->walk_count - 1 - i];
+        events->walk[events->walk_count - 1 - i] = other;
+    }
+    return status;
+}
+
+enum tide_status log_events_open_walk(const char *directory, struct frame_index *index,
+                                      const struct tide_event_filter *filter, uint64_t newest_seq,
+                                      uint64_t first_delete_seq, struct log_events **opened,
+                                      struct tide_error *error)
+{
+    struct log_events *events;
+    enum tide_status status = log_events_open(directory, index, filter, &events, error);
+    if (status != TIDE_OK)
+        return status;
+    uint64_t oldest = newest_seq;
+    struct tide_error local;
+    status = walk_collect(events, newest_seq, &oldest, error ? error : &local);
+    if (status == TIDE_NOT_FOUND || status == TIDE_CORRUPT) {
+        /* The chain leads into a part of the log that is gone: a scan gives what is left. */
+        log_events_close(events);
+        return log_events_open(directory, index, filter, opened, error);
+    }
+    if (status != TIDE_OK) {
+        log_events_close(events);
+        return status;
+    }
+    bool earlier_life = first_delete_seq != 0 && first_delete_seq < oldest;
+    uint64_t before = earlier_life ? oldest - 1 : 0;
+    events->last_seq = before < filter->to ? before : filter->to;
+    log_reader_close(events->reader);
+    events->reader = NULL;
+    events->frame = (struct log_frame){0};
+    *opened = events;
+    return TIDE_OK;
+}
+
+enum tide_status log_events_next(struct log_events *events, struct tide_event *event, struct tide_error *error)
+{
+    struct tide_error local;
+    struct tide_error *told = error ? error : &local;
+    if (events->next_seq <= events->last_seq) {
+        enum tide_status status = scan_next(events, event, told);
+        if (status != TIDE_NOT_FOUND)
+            return status;
+        events->frame = (struct log_frame){0};
+    }
+    if (events->walk_next == events->walk_count)
+        return error_set(told, TIDE_NOT_FOUND, "no more events");
+    const struct record *record;
+    enum tide_status status = record_find(events, events->walk[events->walk_next], &record, told);
+    if (status != TIDE_OK)
+        return status;
+    events->walk_next++;
+    event_fill(event, record);
+    return TIDE_OK;
+}

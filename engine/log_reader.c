@@ -1,0 +1,198 @@
+/* log_reader.c - frames of one segment, in order, through a buffer of a megabyte that grows for a larger frame.
+ *
+ * Where no valid frame begins, the reader says so and stays: the caller decides whether that is the end, a torn tail or
+ * damage, and may ask for the next valid frame behind it (log_reader_resync). That a stretch of document text looks like
+ * a frame is impossible (format.c says why), so any valid frame found that way was once written as one. */
+#include "log_reader.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdlib.h>
+
+#include "error.h"
+#include "file.h"
+
+enum { BUFFER_BYTES = 1 << 20 };
+
+struct log_reader {
+    int fd;
+    char name[SEGMENT_NAME_BYTES];
+    struct segment_header header;
+    uint64_t offset;     /* of the next frame */
+    uint64_t file_bytes; /* when last looked at */
+    uint8_t *buffer;
+    size_t capacity;
+    uint64_t start; /* of the buffer's bytes in the file */
+    size_t length;
+};
+
+enum tide_status log_reader_open(const char *directory, const char *name, struct log_reader **opened,
+                                 struct tide_error *error)
+{
+    *opened = NULL;
+    struct log_reader *reader = calloc(1, sizeof *reader);
+    char *path = file_path(directory, name);
+    if (!reader || !path) {
+        free(reader);
+        free(path);
+        return error_set(error, TIDE_MEMORY, "out of memory");
+    }
+    strncpy(reader->name, name, sizeof reader->name - 1);
+    reader->offset = SEGMENT_HEADER_BYTES;
+    reader->fd = file_open(path, O_RDONLY, 0);
+    enum tide_status status = TIDE_OK;
+    if (reader->fd == -ENOENT)
+        status = error_set(error, TIDE_NOT_FOUND, "%s: there is no such file", path);
+    else if (reader->fd < 0)
+        status = error_system(error, -reader->fd, "%s", path);
+    else
+        status = segment_read_header(reader->fd, path, &reader->header, error);
+    reader->capacity = BUFFER_BYTES;
+    if (status == TIDE_OK && !(reader->buffer = malloc(reader->capacity)))
+        status = error_set(error, TIDE_MEMORY, "out of memory");
+    free(path);
+    if (status != TIDE_OK) {
+        log_reader_close(reader);
+        return status;
+    }
+    *opened = reader;
+    return TIDE_OK;
+}
+
+void log_reader_close(struct log_reader *reader)
+{
+    if (!reader)
+        return;
+    if (reader->fd >= 0)
+        file_close(reader->fd);
+    free(reader->buffer);
+    free(reader);
+}
+
+const struct segment_header *log_reader_header(const struct log_reader *reader)
+{
+    return &reader->header;
+}
+
+void log_reader_seek(struct log_reader *reader, uint64_t offset)
+{
+    reader->offset = offset;
+}
+
+static enum tide_status file_bytes_renew(struct log_reader *reader, struct tide_error *error)
+{
+    struct file_status status;
+    int result = file_stat_fd(reader->fd, &status);
+    if (result < 0)
+        return error_system(error, -result, "%s", reader->name);
+    reader->file_bytes = status.bytes;
+    return TIDE_OK;
+}
+
+/* Brings at least `wanted` bytes from `offset` on into the buffer, if the file has them. *got: how many are there. */
+static enum tide_status buffer_fill(struct log_reader *reader, uint64_t offset, size_t wanted, size_t *got,
+                                    struct tide_error *error)
+{
+    if (offset >= reader->start && offset + wanted <= reader->start + reader->length) {
+        *got = (size_t)(reader->start + reader->length - offset);
+        return TIDE_OK;
+    }
+    if (wanted > reader->capacity) {
+        uint8_t *buffer = realloc(reader->buffer, wanted);
+        if (!buffer)
+            return error_set(error, TIDE_MEMORY, "%s: out of memory for a frame of %zu bytes", reader->name, wanted);
+        reader->buffer = buffer;
+        reader->capacity = wanted;
+    }
+    size_t kept = 0;
+    if (offset >= reader->start && offset < reader->start + reader->length) {
+        kept = (size_t)(reader->start + reader->length - offset);
+        memmove(reader->buffer, reader->buffer + (offset - reader->start), kept);
+    }
+    int64_t read = file_read(reader->fd, reader->buffer + kept, reader->capacity - kept, offset + kept);
+    reader->start = offset;
+    reader->length = kept;
+    if (read < 0)
+        return error_system(error, (int)-read, "%s: offset %" PRIu64, reader->name, offset);
+    reader->length += (size_t)read;
+    *got = reader->length;
+    return TIDE_OK;
+}
+
+/* Looks for a valid frame at `offset`. FRAME, BAD or ERROR; the header of a frame that isn't whole is BAD. */
+static enum log_found frame_at(struct log_reader *reader, uint64_t offset, struct log_frame *frame,
+                               struct tide_error *error)
+{
+    size_t got;
+    if (buffer_fill(reader, offset, FRAME_HEADER_BYTES, &got, error) != TIDE_OK)
+        return LOG_FOUND_ERROR;
+    if (got < FRAME_HEADER_BYTES ||
+        !frame_header_decode(reader->buffer + (offset - reader->start), &frame->header, reader->header.database_id))
+        return LOG_FOUND_BAD;
+    if (offset + frame->header.bytes > reader->file_bytes) {
+        if (file_bytes_renew(reader, error) != TIDE_OK)
+            return LOG_FOUND_ERROR;
+        if (offset + frame->header.bytes > reader->file_bytes)
+            return LOG_FOUND_BAD;
+    }
+    if (buffer_fill(reader, offset, frame->header.bytes, &got, error) != TIDE_OK)
+        return LOG_FOUND_ERROR;
+    frame->bytes = reader->buffer + (offset - reader->start);
+    frame->offset = offset;
+    return got >= frame->header.bytes && frame_valid(frame->bytes, &frame->header) ? LOG_FOUND_FRAME : LOG_FOUND_BAD;
+}
+
+/* The first byte from `offset` on that isn't zero; FOUND_END: there is none. */
+static enum log_found first_nonzero(struct log_reader *reader, uint64_t offset, struct tide_error *error)
+{
+    size_t got;
+    for (;; offset += got) {
+        if (buffer_fill(reader, offset, 1, &got, error) != TIDE_OK)
+            return LOG_FOUND_ERROR;
+        if (got == 0)
+            return LOG_FOUND_END;
+        const uint8_t *p = reader->buffer + (offset - reader->start);
+        for (size_t i = 0; i < got; i++) {
+            if (p[i] != 0)
+                return LOG_FOUND_BAD;
+        }
+    }
+}
+
+enum log_found log_reader_next(struct log_reader *reader, struct log_frame *frame, struct tide_error *error)
+{
+    enum log_found found = frame_at(reader, reader->offset, frame, error);
+    if (found == LOG_FOUND_FRAME)
+        reader->offset += frame->header.bytes;
+    if (found == LOG_FOUND_BAD)
+        found = first_nonzero(reader, reader->offset, error);
+    return found;
+}
+
+enum log_found log_reader_resync(struct log_reader *reader, struct log_frame *frame, struct tide_error *error)
+{
+    for (uint64_t offset = reader->offset + FRAME_ALIGNMENT;; offset += FRAME_ALIGNMENT) {
+        size_t got;
+        if (buffer_fill(reader, offset, FRAME_HEADER_BYTES, &got, error) != TIDE_OK)
+            return LOG_FOUND_ERROR;
+        if (got < FRAME_HEADER_BYTES)
+            return LOG_FOUND_END;
+        if (reader->buffer[offset - reader->start] != 0xF5)
+            continue;
+        enum log_found found = frame_at(reader, offset, frame, error);
+        if (found == LOG_FOUND_FRAME)
+            reader->offset = offset + frame->header.bytes;
+        if (found != LOG_FOUND_BAD)
+            return found;
+    }
+}
+
+const struct record *log_frame_record(const struct log_frame *frame, size_t *offset)
+{
+    if (frame->header.flags != 0 || *offset >= frame->header.bytes)
+        return NULL;
+    const struct record *record = (const struct record *)(const void *)(frame->bytes + *offset);
+    *offset += record_size(record);
+    return record;
+}

@@ -1,0 +1,567 @@
+/* memory.c - where documents and tables lie.
+ *
+ * Memory comes from the system in regions of 2 MiB, aligned so, on one huge page where the system gives one: a random
+ * access then costs one TLB miss less. A region is divided into 32 units of 64 KiB; its description takes the beginning
+ * of unit 0. A unit is a span of blocks of one size class (steps of 16 bytes up to 1 KiB, then of an eighth), or part of
+ * a run that holds one table. Blocks over 16 KiB come from malloc, tables over 1 MiB from mmap.
+ *
+ * A span keeps its free blocks in a list within them. Spans of a class that have free blocks are in a list of the class,
+ * those that got one last at its end, so that blocks are taken from the same few spans and the others can run empty. An
+ * empty span becomes a free unit for any class, an empty region goes back to the system (one is kept in reserve).
+ *
+ * Each thread has, for each class, a small stack of free blocks which it alone touches; it is filled and emptied by
+ * halves under the class's lock.
+ *
+ * Fragmentation: rounding costs 8 bytes on average below 1 KiB and at most an eighth above. Replacing documents of like
+ * sizes reuses their places. At worst, when nearly all documents are deleted and one is left in every span, a span per
+ * survivor stays: up to 64 KiB each, until documents of that class come again or the survivors go.
+ *
+ * Under AddressSanitizer every block is malloc's own, so that a use after free is seen. */
+#include "memory.h"
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#include "lock.h"
+#include "thread.h"
+
+enum {
+    REGION_BYTES = 2 << 20,
+    UNIT_BYTES = 64 << 10,
+    REGION_UNITS = REGION_BYTES / UNIT_BYTES,
+    REGION_HEADER_BYTES = 4096,
+    SMALL_STEP = 16,
+    SMALL_MAX = 1024,
+    CLASSES_SMALL = SMALL_MAX / SMALL_STEP,
+    CLASSES = CLASSES_SMALL + 32, /* four doublings of eight steps */
+    BLOCK_BYTES_MAX = 16 << 10,
+    TABLE_SPAN_MAX = 32 << 10, /* smaller tables share units of their size */
+    TABLE_SIZES = 8,           /* 256 bytes to 32 KiB */
+    TABLE_RUN_MAX = 1 << 20,
+    CACHE_BYTES = 16 << 10,
+    CACHE_BLOCKS_MAX = 32
+};
+
+struct free_block {
+    struct free_block *next;
+};
+
+/* One unit of a region, when it is a span. Guarded by the lock of its class. */
+struct span {
+    struct span *previous, *next; /* in the list of the class, while it has free blocks */
+    struct free_block *free;
+    char *fresh, *end;            /* never used yet: from fresh to end */
+    uint32_t used, bytes;         /* blocks in use; size of a block */
+    bool listed;
+};
+
+struct region {
+    struct region *previous, *next;
+    uint32_t free_units; /* a bit for each; guarded by memory->mutex */
+    struct span spans[REGION_UNITS];
+};
+
+_Static_assert(sizeof(struct region) <= REGION_HEADER_BYTES, "a region's description fits in front of unit 0");
+
+struct size_class {
+    _Alignas(64) struct spin_lock lock;
+    uint32_t bytes;
+    struct span *first, *last;   /* spans with free blocks */
+    _Atomic uint64_t used_bytes; /* a figure: relaxed */
+};
+
+struct cache {
+    uint32_t count[CLASSES];
+    void *blocks[CLASSES][CACHE_BLOCKS_MAX];
+};
+
+struct memory {
+    struct size_class classes[CLASSES + TABLE_SIZES];
+    _Atomic(struct cache *) caches[THREAD_MAX]; /* each touched by its thread alone; released to its next owner */
+    _Atomic uint64_t system_bytes, large_bytes, table_bytes; /* figures: relaxed */
+    pthread_mutex_t mutex;                                   /* guards what follows */
+    struct region *regions;
+    uint32_t empty_regions;
+    struct large *large; /* blocks from malloc and tables from mmap */
+};
+
+/* In front of a block from malloc, or beside a table from mmap. */
+struct large {
+    struct large *previous, *next;
+    void *mapping; /* NULL: from malloc */
+    size_t mapping_bytes;
+};
+
+enum { LARGE_HEADER_BYTES = 64 };
+
+/* ---- Size classes ---- */
+
+static unsigned class_of(size_t bytes)
+{
+    if (bytes <= SMALL_MAX)
+        return bytes == 0 ? 0 : (unsigned)((bytes + SMALL_STEP - 1) / SMALL_STEP - 1);
+    unsigned doubling = 63 - (unsigned)__builtin_clzll(bytes - 1) - 10; /* 0 for 1025..2048 */
+    size_t step = (size_t)SMALL_MAX << doubling >> 3;
+    return CLASSES_SMALL + doubling * 8 + (unsigned)((bytes - ((size_t)SMALL_MAX << doubling) + step - 1) / step) - 1;
+}
+
+static uint32_t class_bytes(unsigned class)
+{
+    if (class < CLASSES_SMALL)
+        return (class + 1) * SMALL_STEP;
+    if (class >= CLASSES)
+        return 256u << (class - CLASSES);
+    unsigned doubling = (class - CLASSES_SMALL) / 8, step = (class - CLASSES_SMALL) % 8 + 1;
+    return (SMALL_MAX << doubling) + step * (SMALL_MAX << doubling >> 3);
+}
+
+static uint32_t cache_limit(uint32_t bytes)
+{
+    uint32_t limit = CACHE_BYTES / bytes;
+    return limit > CACHE_BLOCKS_MAX ? CACHE_BLOCKS_MAX : limit < 2 ? 2 : limit;
+}
+
+struct memory *memory_create(void)
+{
+    struct memory *memory = aligned_alloc(64, (sizeof *memory + 63) & ~(size_t)63);
+    if (!memory)
+        return NULL;
+    memset(memory, 0, sizeof *memory);
+    for (unsigned i = 0; i < CLASSES + TABLE_SIZES; i++)
+        memory->classes[i].bytes = class_bytes(i);
+    pthread_mutex_init(&memory->mutex, NULL);
+    return memory;
+}
+
+void memory_destroy(struct memory *memory)
+{
+    while (memory->regions) {
+        struct region *next = memory->regions->next;
+        munmap(memory->regions, REGION_BYTES);
+        memory->regions = next;
+    }
+    while (memory->large) {
+        struct large *next = memory->large->next;
+        if (memory->large->mapping)
+            munmap(memory->large->mapping, memory->large->mapping_bytes);
+        free(memory->large);
+        memory->large = next;
+    }
+    for (int i = 0; i < THREAD_MAX; i++)
+        free(memory->caches[i]);
+    pthread_mutex_destroy(&memory->mutex);
+    free(memory);
+}
+
+/* ---- From the system ---- */
+
+/* Zeroed memory aligned to 2 MiB; NULL when there is none. `bytes` is a multiple of it. */
+static void *map_huge(size_t bytes)
+{
+    char *p = mmap(NULL, bytes + REGION_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1,
+                   0);
+    if (p == MAP_FAILED)
+        return NULL;
+    char *aligned = (char *)(((uintptr_t)p + REGION_BYTES - 1) & ~(uintptr_t)(REGION_BYTES - 1));
+    if (aligned > p)
+        munmap(p, (size_t)(aligned - p));
+    if (aligned + bytes < p + bytes + REGION_BYTES)
+        munmap(aligned + bytes, (size_t)(p + REGION_BYTES - aligned));
+    madvise(aligned, bytes, MADV_HUGEPAGE); /* without them it works too */
+    return aligned;
+}
+
+static struct large *large_link(struct memory *memory, struct large *large)
+{
+    pthread_mutex_lock(&memory->mutex);
+    large->previous = NULL;
+    large->next = memory->large;
+    if (memory->large)
+        memory->large->previous = large;
+    memory->large = large;
+    pthread_mutex_unlock(&memory->mutex);
+    return large;
+}
+
+static void large_unlink(struct memory *memory, struct large *large)
+{
+    pthread_mutex_lock(&memory->mutex);
+    if (large->previous)
+        large->previous->next = large->next;
+    else
+        memory->large = large->next;
+    if (large->next)
+        large->next->previous = large->previous;
+    pthread_mutex_unlock(&memory->mutex);
+}
+
+static void *large_allocate(struct memory *memory, size_t bytes)
+{
+    size_t total = (LARGE_HEADER_BYTES + bytes + MEMORY_PADDING + 63) & ~(size_t)63;
+    struct large *large = aligned_alloc(64, total);
+    if (!large)
+        return NULL;
+    *large = (struct large){0};
+    large_link(memory, large);
+    atomic_fetch_add_explicit(&memory->system_bytes, bytes, memory_order_relaxed);
+    atomic_fetch_add_explicit(&memory->large_bytes, bytes, memory_order_relaxed);
+    return (char *)large + LARGE_HEADER_BYTES;
+}
+
+static void large_free(struct memory *memory, void *block, size_t bytes)
+{
+    struct large *large = (struct large *)(void *)((char *)block - LARGE_HEADER_BYTES);
+    large_unlink(memory, large);
+    free(large);
+    atomic_fetch_sub_explicit(&memory->system_bytes, bytes, memory_order_relaxed);
+    atomic_fetch_sub_explicit(&memory->large_bytes, bytes, memory_order_relaxed);
+}
+
+/* ---- Units ---- */
+
+static struct region *region_of(const void *address)
+{
+    return (struct region *)((uintptr_t)address & ~(uintptr_t)(REGION_BYTES - 1));
+}
+
+static struct region *region_create(struct memory *memory)
+{
+    struct region *region = map_huge(REGION_BYTES);
+    if (!region)
+        return NULL;
+    region->free_units = UINT32_MAX;
+    region->next = memory->regions;
+    if (memory->regions)
+        memory->regions->previous = region;
+    memory->regions = region;
+    memory->empty_regions++;
+    atomic_fetch_add_explicit(&memory->system_bytes, REGION_BYTES, memory_order_relaxed);
+    return region;
+}
+
+static void region_destroy(struct memory *memory, struct region *region)
+{
+    if (region->previous)
+        region->previous->next = region->next;
+    else
+        memory->regions = region->next;
+    if (region->next)
+        region->next->previous = region->previous;
+    munmap(region, REGION_BYTES);
+    atomic_fetch_sub_explicit(&memory->system_bytes, REGION_BYTES, memory_order_relaxed);
+}
+
+/* The first of `count` free units in a row, not the first or last unit of the region for runs; -1: none. */
+static int run_find(const struct region *region, unsigned count)
+{
+    uint32_t mask = count == 32 ? UINT32_MAX : (UINT32_C(1) << count) - 1;
+    for (unsigned i = count > 1 ? 1 : 0; i + count <= REGION_UNITS; i++) {
+        if ((region->free_units & mask << i) == mask << i)
+            return (int)i;
+    }
+    return -1;
+}
+
+/* Takes `count` units in a row. A run lies in units 1 to 31; single units fill up from the front. */
+static char *units_take(struct memory *memory, unsigned count)
+{
+    pthread_mutex_lock(&memory->mutex);
+    struct region *region = memory->regions;
+    int first = -1;
+    while (region && (first = run_find(region, count)) < 0)
+        region = region->next;
+    if (!region) {
+        region = region_create(memory);
+        first = region ? run_find(region, count) : -1;
+    }
+    if (region) {
+        if (region->free_units == UINT32_MAX)
+            memory->empty_regions--;
+        region->free_units &= ~((count == 32 ? UINT32_MAX : (UINT32_C(1) << count) - 1) << first);
+    }
+    pthread_mutex_unlock(&memory->mutex);
+    return region ? (char *)region + (size_t)first * UNIT_BYTES : NULL;
+}
+
+static void units_give(struct memory *memory, char *unit, unsigned count)
+{
+    struct region *region = region_of(unit);
+    unsigned first = (unsigned)((size_t)(unit - (char *)region) / UNIT_BYTES);
+    pthread_mutex_lock(&memory->mutex);
+    region->free_units |= ((UINT32_C(1) << count) - 1) << first;
+    if (region->free_units == UINT32_MAX) {
+        if (memory->empty_regions > 0)
+            region_destroy(memory, region);
+        else
+            memory->empty_regions++;
+    }
+    pthread_mutex_unlock(&memory->mutex);
+}
+
+/* ---- Spans: all with the class's lock held ---- */
+
+static struct span *span_of(const void *block)
+{
+    struct region *region = region_of(block);
+    return &region->spans[((uintptr_t)block - (uintptr_t)region) / UNIT_BYTES];
+}
+
+static char *span_unit(const struct span *span)
+{
+    struct region *region = region_of(span);
+    return (char *)region + (size_t)(span - region->spans) * UNIT_BYTES;
+}
+
+static void span_list(struct size_class *class, struct span *span)
+{
+    span->previous = class->last;
+    span->next = NULL;
+    if (class->last)
+        class->last->next = span;
+    else
+        class->first = span;
+    class->last = span;
+    span->listed = true;
+}
+
+static void span_unlist(struct size_class *class, struct span *span)
+{
+    if (span->previous)
+        span->previous->next = span->next;
+    else
+        class->first = span->next;
+    if (span->next)
+        span->next->previous = span->previous;
+    else
+        class->last = span->previous;
+    span->listed = false;
+}
+
+static struct span *span_create(struct memory *memory, struct size_class *class)
+{
+    char *unit = units_take(memory, 1);
+    if (!unit)
+        return NULL;
+    struct span *span = span_of(unit);
+    size_t unit_number = (size_t)(unit - (char *)region_of(unit)) / UNIT_BYTES;
+    *span = (struct span){.bytes = class->bytes, .fresh = unit, .end = unit + UNIT_BYTES};
+    if (unit_number == 0)
+        span->fresh += REGION_HEADER_BYTES;
+    if (unit_number == REGION_UNITS - 1)
+        span->end -= MEMORY_PADDING; /* what is read ahead stays within the region */
+    span_list(class, span);
+    return span;
+}
+
+static void *span_take(struct memory *memory, struct size_class *class)
+{
+    struct span *span = class->first ? class->first : span_create(memory, class);
+    if (!span)
+        return NULL;
+    void *block = span->free;
+    if (block) {
+        span->free = span->free->next;
+    } else {
+        block = span->fresh;
+        span->fresh += span->bytes;
+    }
+    span->used++;
+    if (!span->free && span->fresh + span->bytes > span->end)
+        span_unlist(class, span);
+    return block;
+}
+
+static void span_give(struct memory *memory, struct size_class *class, void *block)
+{
+    struct span *span = span_of(block);
+    struct free_block *freed = block;
+    freed->next = span->free;
+    span->free = freed;
+    span->used--;
+    if (!span->listed)
+        span_list(class, span);
+    if (span->used == 0 && (span->previous || span->next)) { /* the last one of a class stays */
+        span_unlist(class, span);
+        units_give(memory, span_unit(span), 1);
+    }
+}
+
+/* ---- Blocks ---- */
+
+static struct cache *cache_own(struct memory *memory)
+{
+    _Atomic(struct cache *) *place = &memory->caches[thread_number()];
+    /* Relaxed: the thread's own, or its predecessor's of the same number, which thread.c's mutex orders before us. */
+    struct cache *cache = atomic_load_explicit(place, memory_order_relaxed);
+    if (!cache) {
+        cache = calloc(1, sizeof *cache);
+        atomic_store_explicit(place, cache, memory_order_relaxed);
+    }
+    return cache;
+}
+
+static bool memory_is_small(size_t bytes)
+{
+#ifdef __SANITIZE_ADDRESS__
+    (void)bytes;
+    return false;
+#else
+    return bytes <= BLOCK_BYTES_MAX;
+#endif
+}
+
+/* Gives the upper part of the thread's stack back, down to `keep` blocks. */
+static void cache_flush(struct memory *memory, struct cache *cache, unsigned number, uint32_t keep)
+{
+    struct size_class *class = &memory->classes[number];
+    uint32_t count = cache->count[number];
+    spin_lock_take(&class->lock);
+    for (uint32_t i = keep; i < count; i++)
+        span_give(memory, class, cache->blocks[number][i]);
+    spin_lock_give(&class->lock);
+    atomic_fetch_sub_explicit(&class->used_bytes, (uint64_t)(count - keep) * class->bytes, memory_order_relaxed);
+    cache->count[number] = keep;
+}
+
+static void cache_fill(struct memory *memory, struct cache *cache, unsigned number)
+{
+    struct size_class *class = &memory->classes[number];
+    uint32_t wanted = cache_limit(class->bytes) / 2, count = 0;
+    spin_lock_take(&class->lock);
+    while (count < wanted && (cache->blocks[number][count] = span_take(memory, class)))
+        count++;
+    spin_lock_give(&class->lock);
+    atomic_fetch_add_explicit(&class->used_bytes, (uint64_t)count * class->bytes, memory_order_relaxed);
+    /* The first taken is handed out first, so that neighbours in time are neighbours in memory. */
+    for (uint32_t i = 0; i < count / 2; i++) {
+        void *other = cache->blocks[number][i];
+        cache->blocks[number][i] = cache->blocks[number][count - 1 - i];
+        cache->blocks[number][count - 1 - i] = other;
+    }
+    cache->count[number] = count;
+}
+
+void *memory_allocate(struct memory *memory, size_t bytes)
+{
+    if (!memory_is_small(bytes))
+        return large_allocate(memory, bytes);
+    struct cache *cache = cache_own(memory);
+    if (!cache)
+        return NULL;
+    unsigned number = class_of(bytes);
+    if (cache->count[number] == 0)
+        cache_fill(memory, cache, number);
+    return cache->count[number] > 0 ? cache->blocks[number][--cache->count[number]] : NULL;
+}
+
+void memory_free(struct memory *memory, void *block, size_t bytes)
+{
+    if (!block)
+        return;
+    if (!memory_is_small(bytes)) {
+        large_free(memory, block, bytes);
+        return;
+    }
+    struct cache *cache = cache_own(memory);
+    if (!cache)
+        return; /* lost until the memory is destroyed */
+    unsigned number = class_of(bytes);
+    uint32_t limit = cache_limit(memory->classes[number].bytes);
+    if (cache->count[number] == limit)
+        cache_flush(memory, cache, number, limit / 2);
+    cache->blocks[number][cache->count[number]++] = block;
+}
+
+void memory_free_many(struct memory *memory, void *const *blocks, const size_t *bytes, size_t count)
+{
+    for (size_t i = 0; i < count; i++)
+        memory_free(memory, blocks[i], bytes[i]);
+}
+
+/* ---- Tables ---- */
+
+static void *table_map(struct memory *memory, size_t bytes)
+{
+    size_t mapping_bytes = (bytes + REGION_BYTES - 1) & ~(size_t)(REGION_BYTES - 1);
+    struct large *large = malloc(sizeof *large);
+    void *table = large ? map_huge(mapping_bytes) : NULL;
+    if (!table) {
+        free(large);
+        return NULL;
+    }
+    *large = (struct large){.mapping = table, .mapping_bytes = mapping_bytes};
+    large_link(memory, large);
+    atomic_fetch_add_explicit(&memory->system_bytes, mapping_bytes, memory_order_relaxed);
+    return table;
+}
+
+static void table_unmap(struct memory *memory, void *table)
+{
+    pthread_mutex_lock(&memory->mutex);
+    struct large *large = memory->large;
+    while (large->mapping != table)
+        large = large->next;
+    pthread_mutex_unlock(&memory->mutex);
+    large_unlink(memory, large);
+    munmap(table, large->mapping_bytes);
+    atomic_fetch_sub_explicit(&memory->system_bytes, large->mapping_bytes, memory_order_relaxed);
+    free(large);
+}
+
+static unsigned table_class(size_t bytes)
+{
+    return CLASSES + (unsigned)__builtin_ctzll(bytes) - 8;
+}
+
+void *memory_table_allocate(struct memory *memory, size_t bytes)
+{
+    void *table;
+    if (bytes <= TABLE_SPAN_MAX) {
+        struct size_class *class = &memory->classes[table_class(bytes)];
+        spin_lock_take(&class->lock);
+        table = span_take(memory, class);
+        spin_lock_give(&class->lock);
+    } else if (bytes <= TABLE_RUN_MAX) {
+        table = units_take(memory, (unsigned)(bytes / UNIT_BYTES));
+    } else {
+        table = table_map(memory, bytes);
+    }
+    if (!table)
+        return NULL;
+    if (bytes <= TABLE_RUN_MAX)
+        memset(table, 0, bytes);
+    atomic_fetch_add_explicit(&memory->table_bytes, bytes, memory_order_relaxed);
+    return table;
+}
+
+void memory_table_free(struct memory *memory, void *table, size_t bytes)
+{
+    if (!table)
+        return;
+    atomic_fetch_sub_explicit(&memory->table_bytes, bytes, memory_order_relaxed);
+    if (bytes <= TABLE_SPAN_MAX) {
+        struct size_class *class = &memory->classes[table_class(bytes)];
+        spin_lock_take(&class->lock);
+        span_give(memory, class, table);
+        spin_lock_give(&class->lock);
+    } else if (bytes <= TABLE_RUN_MAX) {
+        units_give(memory, table, (unsigned)(bytes / UNIT_BYTES));
+    } else {
+        table_unmap(memory, table);
+    }
+}
+
+void memory_figures(struct memory *memory, struct memory_figures *figures)
+{
+    *figures = (struct memory_figures){
+        .system_bytes = atomic_load_explicit(&memory->system_bytes, memory_order_relaxed),
+        .block_bytes = atomic_load_explicit(&memory->large_bytes, memory_order_relaxed),
+        .table_bytes = atomic_load_explicit(&memory->table_bytes, memory_order_relaxed),
+    };
+    for (unsigned i = 0; i < CLASSES; i++)
+        figures->block_bytes += atomic_load_explicit(&memory->classes[i].used_bytes, memory_order_relaxed);
+}

@@ -1,0 +1,336 @@
+/* recovery.c - reading the log when a database opens.
+ *
+ * The active segment is opened first, then the sealed ones before it are read in order, then the active one: if another
+ * process seals meanwhile, what was opened is still the same file, and sealed files keep their names. Every segment must
+ * begin with the seq after its predecessor's last, every frame with the seq after the frame before it.
+ *
+ * A sealed segment was synced as a whole, so anything wrong with one is damage. In the active segment frames at the end
+ * may never have been synced: a crash may have left them missing, half there, or there behind a hole. What tells the two
+ * apart is the durable watermark in every frame. Where the frame with seq E should be and is not valid, any valid frame
+ * further on whose watermark is E or more proves that E was once on the disk: damage, and opening is refused. Otherwise
+ * the tail is torn and is cut there, valid frames behind the hole included, since the log must not have gaps.
+ *
+ * Creating a log and sealing a segment are done by renames (log.c); what an interrupted one left is finished here. */
+#include "recovery.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdlib.h>
+#include <sys/random.h>
+#include <time.h>
+
+#include "error.h"
+#include "file.h"
+#include "log_reader.h"
+#include "segment.h"
+
+static enum tide_status file_fault(const struct recovery *recovery, const char *name, int result,
+                                   struct tide_error *error)
+{
+    return result < 0 ? error_system(error, -result, "%s/%s", recovery->directory, name) : TIDE_OK;
+}
+
+static enum tide_status next_becomes_active(const struct recovery *recovery, struct tide_error *error)
+{
+    char *next = file_path(recovery->directory, SEGMENT_NEXT_NAME);
+    char *active = file_path(recovery->directory, SEGMENT_ACTIVE_NAME);
+    int result = next && active ? file_rename(next, active) : -ENOMEM;
+    if (result == 0)
+        result = file_sync_directory(recovery->directory);
+    free(next);
+    free(active);
+    return file_fault(recovery, SEGMENT_NEXT_NAME, result, error);
+}
+
+static enum tide_status next_remove(const struct recovery *recovery, struct tide_error *error)
+{
+    char *next = file_path(recovery->directory, SEGMENT_NEXT_NAME);
+    int result = next ? file_unlink(next) : -ENOMEM;
+    free(next);
+    return file_fault(recovery, SEGMENT_NEXT_NAME, result, error);
+}
+
+static enum tide_status log_create(const struct recovery *recovery, struct tide_error *error)
+{
+    struct segment_header header = {.first_seq = 1};
+    struct timespec now;
+    clock_gettime(CLOCK_REALTIME, &now);
+    header.created_us = (uint64_t)now.tv_sec * 1000000 + (uint64_t)now.tv_nsec / 1000;
+    if (getrandom(header.database_id, sizeof header.database_id, 0) != sizeof header.database_id)
+        return error_system(error, errno, "%s: no randomness for the database id", recovery->directory);
+    enum tide_status status = segment_create(recovery->directory, SEGMENT_NEXT_NAME, &header, error);
+    if (status == TIDE_OK)
+        status = file_fault(recovery, ".", file_sync_directory(recovery->directory), error);
+    return status == TIDE_OK ? next_becomes_active(recovery, error) : status;
+}
+
+/* ---- Reading ---- */
+
+struct reading {
+    struct recovery *recovery;
+    uint64_t expected; /* the seq that must come next */
+    bool any;          /* a segment was read: its database id is in the position */
+};
+
+static enum tide_status frame_apply(struct reading *reading, const struct log_frame *frame, struct tide_error *error)
+{
+    struct recovery *recovery = reading->recovery;
+    recovery->clean_close = frame->header.flags == FRAME_CLOSED;
+    if (frame->header.flags == FRAME_GAP)
+        reading->expected = frame_gap_last_seq(frame->bytes) + 1;
+    if (frame->header.flags != 0)
+        return TIDE_OK;
+    size_t offset = FRAME_HEADER_BYTES;
+    const struct record *record;
+    while ((record = log_frame_record(frame, &offset))) {
+        if (recovery->apply(recovery->context, record) != TIDE_OK)
+            return error_set(error, TIDE_MEMORY, "%s: out of memory for the documents", recovery->directory);
+        recovery->last_time_us = record->time_us;
+    }
+    recovery->events += frame->header.events;
+    reading->expected += frame->header.events;
+    if (frame_index_add_frame(recovery->index, frame->header.first_seq, frame->offset, frame->header.bytes) != TIDE_OK)
+        return error_set(error, TIDE_MEMORY, "out of memory");
+    return TIDE_OK;
+}
+
+/* Checks that the segment is one of this database and begins where the one before it ended. */
+static enum tide_status segment_join(struct reading *reading, const struct segment_header *header, const char *name,
+                                     struct tide_error *error)
+{
+    struct recovery *recovery = reading->recovery;
+    if (!reading->any)
+        memcpy(recovery->position.database_id, header->database_id, DATABASE_ID_BYTES);
+    reading->any = true;
+    if (memcmp(recovery->position.database_id, header->database_id, DATABASE_ID_BYTES) != 0)
+        return error_set(error, TIDE_CORRUPT, "%s/%s: a segment of another database", recovery->directory, name);
+    if (header->first_seq > reading->expected)
+        return error_set(error, TIDE_CORRUPT,
+                         "%s: seqs %" PRIu64 " to %" PRIu64 " are missing: there is no segment before %s; see "
+                         "tidemark repair",
+                         recovery->directory, reading->expected, header->first_seq - 1, name);
+    if (header->first_seq < reading->expected)
+        return error_set(error, TIDE_CORRUPT, "%s/%s: begins with seq %" PRIu64 ", expected %" PRIu64,
+                         recovery->directory, name, header->first_seq, reading->expected);
+    if (frame_index_add_segment(recovery->index, header->first_seq) != TIDE_OK)
+        return error_set(error, TIDE_MEMORY, "out of memory");
+    return TIDE_OK;
+}
+
+/* Reads frames as long as they are valid and in order. Returns what stands behind them, or ERROR with the error. */
+static enum log_found frames_read(struct reading *reading, struct log_reader *reader, struct log_frame *frame,
+                                  uint64_t *end, uint32_t *last_flags, struct tide_error *error)
+{
+    *end = SEGMENT_HEADER_BYTES;
+    *last_flags = 0;
+    for (;;) {
+        enum log_found found = log_reader_next(reader, frame, error);
+        if (found != LOG_FOUND_FRAME)
+            return found;
+        if (frame->header.first_seq != reading->expected)
+            return LOG_FOUND_FRAME;
+        if (frame_apply(reading, frame, error) != TIDE_OK)
+            return LOG_FOUND_ERROR;
+        *end = frame->offset + frame->header.bytes;
+        *last_flags = frame->header.flags;
+    }
+}
+
+static enum tide_status sealed_read(struct reading *reading, uint64_t first_seq, uint64_t next_first_seq,
+                                    struct tide_error *error)
+{
+    struct recovery *recovery = reading->recovery;
+    char name[SEGMENT_NAME_BYTES];
+    segment_sealed_name(name, first_seq);
+    struct log_reader *reader;
+    struct tide_error local;
+    struct tide_error *told = error ? error : &local;
+    enum tide_status status = log_reader_open(recovery->directory, name, &reader, told);
+    if (status != TIDE_OK)
+        return status;
+    status = segment_join(reading, log_reader_header(reader), name, told);
+    if (status == TIDE_OK) {
+        struct log_frame frame;
+        uint64_t end;
+        uint32_t last_flags;
+        enum log_found found = frames_read(reading, reader, &frame, &end, &last_flags, told);
+        recovery->position.sealed_bytes += end;
+        recovery->position.sealed_count++;
+        if (found == LOG_FOUND_ERROR)
+            status = told->status;
+        else if (found != LOG_FOUND_END || last_flags != FRAME_SEALED)
+            status = error_set(told, TIDE_CORRUPT,
+                               "%s/%s: damaged at offset %" PRIu64 ": seqs %" PRIu64 " to %" PRIu64
+                               " were durable; see tidemark repair",
+                               recovery->directory, name, end, reading->expected,
+                               next_first_seq > reading->expected ? next_first_seq - 1 : reading->expected);
+    }
+    frame_index_seal(recovery->index);
+    log_reader_close(reader);
+    return status;
+}
+
+/* With no valid frame at `end`: OK when the tail is torn, CORRUPT when it was durable. `frame` is what was found instead
+ * if `found` says so. */
+static enum tide_status tail_judge(struct reading *reading, struct log_reader *reader, enum log_found found,
+                                   struct log_frame *frame, uint64_t end, struct tide_error *error)
+{
+    struct tide_error local;
+    struct tide_error *told = error ? error : &local;
+    if (found == LOG_FOUND_BAD)
+        found = log_reader_resync(reader, frame, told);
+    for (; found == LOG_FOUND_FRAME; found = log_reader_resync(reader, frame, told)) {
+        if (frame->header.durable < reading->expected)
+            continue;
+        uint64_t last = frame->header.first_seq > reading->expected ? frame->header.first_seq - 1 : reading->expected;
+        return error_set(told, TIDE_CORRUPT,
+                         "%s/%s: damaged at offset %" PRIu64 ": seqs %" PRIu64 " to %" PRIu64
+                         " were durable; see tidemark repair",
+                         reading->recovery->directory, SEGMENT_ACTIVE_NAME, end, reading->expected, last);
+    }
+    return found == LOG_FOUND_ERROR ? told->status : TIDE_OK;
+}
+
+/* Bytes from `offset` to the last one that isn't zero. */
+static int64_t tail_bytes(int fd, uint64_t offset)
+{
+    uint8_t buffer[65536];
+    int64_t last = 0;
+    for (uint64_t at = offset;;) {
+        int64_t got = file_read(fd, buffer, sizeof buffer, at);
+        if (got <= 0)
+            return got < 0 ? got : last;
+        for (int64_t i = got - 1; i >= 0; i--) {
+            if (buffer[i] != 0) {
+                last = (int64_t)(at - offset) + i + 1;
+                break;
+            }
+        }
+        at += (uint64_t)got;
+    }
+}
+
+/* Makes what was read durable, and cuts what is behind it. */
+static enum tide_status active_settle(struct recovery *recovery, const char *name, uint64_t end, bool torn,
+                                      uint64_t expected, struct tide_error *error)
+{
+    char *path = file_path(recovery->directory, name);
+    int fd = path ? file_open(path, recovery->read_only ? O_RDONLY : O_RDWR, 0) : -ENOMEM;
+    free(path);
+    if (fd < 0)
+        return file_fault(recovery, name, fd, error);
+    int result = 0;
+    if (torn) {
+        int64_t bytes = tail_bytes(fd, end);
+        recovery->torn_bytes = bytes > 0 ? (uint64_t)bytes : 0;
+        recovery->torn_seq = expected;
+        result = bytes < 0 ? (int)bytes : 0;
+    }
+    if (result == 0 && torn && !recovery->read_only)
+        result = file_truncate(fd, end);
+    if (result == 0 && !recovery->read_only)
+        result = file_sync(fd);
+    file_close(fd);
+    return file_fault(recovery, name, result, error);
+}
+
+static enum tide_status active_read(struct reading *reading, struct log_reader *reader, const char *name,
+                                    struct tide_error *error)
+{
+    struct recovery *recovery = reading->recovery;
+    struct tide_error local;
+    struct tide_error *told = error ? error : &local;
+    enum tide_status status = segment_join(reading, log_reader_header(reader), name, told);
+    if (status != TIDE_OK)
+        return status;
+    struct log_frame frame;
+    uint64_t end;
+    uint32_t last_flags;
+    enum log_found found = frames_read(reading, reader, &frame, &end, &last_flags, told);
+    if (found == LOG_FOUND_ERROR)
+        return told->status;
+    recovery->position.offset = end;
+    recovery->position.next_seq = reading->expected;
+    recovery->position.active_first_seq = log_reader_header(reader)->first_seq;
+    bool torn = found != LOG_FOUND_END;
+    if (torn)
+        status = tail_judge(reading, reader, found, &frame, end, told);
+    if (status == TIDE_OK && (torn || !recovery->read_only))
+        status = active_settle(recovery, name, end, torn, reading->expected, told);
+    return status;
+}
+
+/* ---- The whole ---- */
+
+/* Sees to it that there is an active segment, and opens it. *reader NULL with OK: an empty directory, read only. */
+static enum tide_status active_open(struct recovery *recovery, struct log_reader **reader, const char **name,
+                                    struct tide_error *error)
+{
+    enum { TRIES = 100 };
+    *reader = NULL;
+    *name = SEGMENT_ACTIVE_NAME;
+    for (int i = 0;; i++) {
+        struct segment_list list;
+        enum tide_status status = segment_list_read(recovery->directory, &list, error);
+        if (status != TIDE_OK)
+            return status;
+        bool active = list.active, next = list.next, sealed = list.sealed_count > 0;
+        segment_list_free(&list);
+        if (!active && !sealed && recovery->read_only)
+            return TIDE_OK;
+        if (!active && !sealed)
+            status = log_create(recovery, error);
+        else if (!active && next && !recovery->read_only)
+            status = next_becomes_active(recovery, error);
+        else if (active && next && !recovery->read_only)
+            status = next_remove(recovery, error);
+        if (status != TIDE_OK)
+            return status;
+        *name = !active && next && recovery->read_only ? SEGMENT_NEXT_NAME : SEGMENT_ACTIVE_NAME;
+        status = log_reader_open(recovery->directory, *name, reader, error);
+        if (status != TIDE_NOT_FOUND)
+            return status;
+        /* Another process is between its two renames, or somebody took the file away. */
+        if (!recovery->read_only || i == TRIES)
+            return error_set(error, TIDE_CORRUPT, "%s: %s is missing", recovery->directory, SEGMENT_ACTIVE_NAME);
+        nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL);
+    }
+}
+
+static enum tide_status sealed_read_all(struct reading *reading, uint64_t active_first_seq, struct tide_error *error)
+{
+    struct segment_list list;
+    enum tide_status status = segment_list_read(reading->recovery->directory, &list, error);
+    if (status != TIDE_OK)
+        return status;
+    for (size_t i = 0; i < list.sealed_count && list.sealed[i] < active_first_seq && status == TIDE_OK; i++) {
+        uint64_t next = i + 1 < list.sealed_count ? list.sealed[i + 1] : active_first_seq;
+        status = sealed_read(reading, list.sealed[i], next < active_first_seq ? next : active_first_seq, error);
+    }
+    if (status == TIDE_OK && !reading->recovery->read_only && list.sealed_count > 0 &&
+        list.sealed[list.sealed_count - 1] >= active_first_seq)
+        status = error_set(error, TIDE_CORRUPT, "%s: a sealed segment begins with seq %" PRIu64
+                           ", behind the active one's %" PRIu64, reading->recovery->directory,
+                           list.sealed[list.sealed_count - 1], active_first_seq);
+    segment_list_free(&list);
+    return status;
+}
+
+enum tide_status recovery_run(struct recovery *recovery, struct tide_error *error)
+{
+    struct reading reading = {.recovery = recovery, .expected = 1};
+    recovery->position = (struct log_position){.next_seq = 1, .offset = SEGMENT_HEADER_BYTES, .active_first_seq = 1};
+    recovery->events = recovery->last_time_us = recovery->torn_bytes = recovery->torn_seq = 0;
+    recovery->clean_close = false;
+    struct log_reader *reader;
+    const char *name;
+    enum tide_status status = active_open(recovery, &reader, &name, error);
+    if (status != TIDE_OK || !reader)
+        return status;
+    status = sealed_read_all(&reading, log_reader_header(reader)->first_seq, error);
+    if (status == TIDE_OK)
+        status = active_read(&reading, reader, name, error);
+    log_reader_close(reader);
+    return status;
+}
