@@ -1,0 +1,119 @@
+# Everything that is built goes into $(B). `make help` lists the targets.
+
+B ?= build
+CC ?= gcc
+CXX ?= g++
+PREFIX ?= /usr/local
+LUA ?= lua5.4
+SANITIZE ?=
+WERROR ?=
+WARNINGS = -Wall -Wextra -Wshadow $(if $(WERROR),-Werror)
+C_WARNINGS = $(WARNINGS) -Wstrict-prototypes -Wmissing-prototypes
+OPTIMIZE ?= -O2 -g
+COMMON = -D_GNU_SOURCE -fPIC -fvisibility=hidden -pthread $(OPTIMIZE) $(if $(SANITIZE),-fsanitize=$(SANITIZE) -fno-omit-frame-pointer) -MMD -MP
+LUA_CFLAGS := $(shell pkg-config --cflags lua5.4 2>/dev/null || echo -I/usr/include/lua5.4)
+LUA_LIBS := $(shell pkg-config --libs lua5.4 2>/dev/null || echo -llua5.4)
+CFLAGS_ALL = -std=gnu11 $(C_WARNINGS) $(COMMON) $(LUA_CFLAGS) $(CFLAGS)
+CXXFLAGS_ALL = -std=c++17 $(WARNINGS) $(COMMON) $(CXXFLAGS)
+ENGINE_LIBS = -lisal -lxxhash -lpthread
+LIBS = $(ENGINE_LIBS) -lsimdjson -lstdc++ -lm
+
+engine_objects := $(patsubst %.c,$(B)/%.o,$(wildcard engine/*.c))
+command_sources := bindings/main.c bindings/tools.c
+module_objects := $(patsubst %.c,$(B)/%.o,$(filter-out $(command_sources),$(wildcard bindings/*.c))) $(B)/bindings/json.o
+command_objects := $(patsubst %.c,$(B)/%.o,$(wildcard $(command_sources)))
+command_chunks := $(sort $(wildcard bindings/commands/*.lua))
+engine_specs := $(patsubst spec/engine/%.c,$(B)/spec/%,$(wildcard spec/engine/*_spec.c))
+
+.DEFAULT_GOAL := all
+.PHONY: all help setup run test test-asan test-tsan lint format coverage fresh install uninstall clean specs
+.SECONDARY:
+
+all: $(B)/libtidemark.a $(B)/tidemark.so $(B)/tidemark $(B)/env ## build the command, the module and the library
+
+help: ## this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 22
+
+setup: ## install what is missing of Debian's packages
+	@scripts/setup
+
+run: setup ## build, then run the main job in a fresh directory under build/
+	@$(MAKE) --no-print-directory all
+	@$(LUA) scripts/main-job.lua $(B)
+
+test: setup ## build, then run all specs
+	@$(MAKE) --no-print-directory all specs
+	@scripts/test $(B)
+
+test-asan: setup ## the specs under AddressSanitizer and UndefinedBehaviorSanitizer
+	@$(MAKE) --no-print-directory B=build/asan SANITIZE=address,undefined all specs
+	@TIDEMARK_SANITIZER=asan scripts/test build/asan
+
+test-tsan: setup ## the specs under ThreadSanitizer
+	@$(MAKE) --no-print-directory B=build/tsan SANITIZE=thread all specs
+	@TIDEMARK_SANITIZER=tsan scripts/test build/tsan
+
+coverage: setup ## lines of the engine that the specs run
+	@$(MAKE) --no-print-directory B=build/coverage OPTIMIZE="-O1 -g --coverage" all specs
+	@scripts/test build/coverage
+	@gcovr --root . --filter engine/ --object-directory build/coverage --fail-under-line 90 build/coverage
+
+lint: setup ## clang-format, cppcheck and luacheck
+	@scripts/lint
+
+format: ## put the sources into their format
+	@clang-format -i engine/*.[ch] bindings/*.c bindings/*.h bindings/*.cc spec/engine/*.[ch]
+
+fresh: ## make run and make test in a new minimal Debian
+	@scripts/fresh 'make run' 'make test'
+
+install: all ## install module, command, header and library under PREFIX
+	install -D -m 755 $(B)/tidemark $(DESTDIR)$(PREFIX)/bin/tidemark
+	install -D -m 755 $(B)/tidemark.so $(DESTDIR)$(PREFIX)/lib/lua/5.4/tidemark.so
+	install -D -m 644 $(B)/libtidemark.a $(DESTDIR)$(PREFIX)/lib/libtidemark.a
+	install -D -m 644 engine/tidemark.h $(DESTDIR)$(PREFIX)/include/tidemark.h
+	mkdir -p $(DESTDIR)$(PREFIX)/lib/pkgconfig
+	sed 's|@PREFIX@|$(PREFIX)|' engine/tidemark.pc.in > $(DESTDIR)$(PREFIX)/lib/pkgconfig/tidemark.pc
+
+uninstall: ## undo install
+	rm -f $(addprefix $(DESTDIR)$(PREFIX)/,bin/tidemark lib/lua/5.4/tidemark.so lib/libtidemark.a include/tidemark.h lib/pkgconfig/tidemark.pc)
+
+clean: ## remove everything built
+	rm -rf $(B)
+
+specs: $(engine_specs)
+
+$(B)/libtidemark.a: $(engine_objects)
+	rm -f $@ && ar rcs $@ $^
+
+$(B)/tidemark.so: $(module_objects) $(engine_objects)
+	$(CXX) -shared $(if $(SANITIZE),-fsanitize=$(SANITIZE)) $(OPTIMIZE) -o $@ $^ $(LIBS) $(LDFLAGS)
+
+$(B)/tidemark: $(command_objects) $(B)/commands.o $(module_objects) $(engine_objects)
+	$(CXX) $(if $(SANITIZE),-fsanitize=$(SANITIZE)) $(OPTIMIZE) -rdynamic -o $@ $^ $(LUA_LIBS) $(LIBS) -ldl $(LDFLAGS)
+
+$(B)/commands.c: scripts/embed.lua $(command_chunks)
+	@mkdir -p $(@D)
+	$(LUA) scripts/embed.lua $@ $(command_chunks)
+
+$(B)/commands.o: $(B)/commands.c
+	$(CC) $(CFLAGS_ALL) -Ibindings -c -o $@ $<
+
+$(B)/env:
+	@mkdir -p $(@D)
+	@printf 'export LUA_PATH_5_4="%s/?.lua;;"\nexport LUA_CPATH_5_4="%s/?.so;;"\n' $(abspath $(B)) $(abspath $(B)) > $@.new
+	@printf 'export LUA_PATH="$$LUA_PATH_5_4"\nexport LUA_CPATH="$$LUA_CPATH_5_4"\n' >> $@.new && mv $@.new $@
+
+$(B)/%.o: %.c
+	@mkdir -p $(@D)
+	$(CC) $(CFLAGS_ALL) -c -o $@ $<
+
+$(B)/%.o: %.cc
+	@mkdir -p $(@D)
+	$(CXX) $(CXXFLAGS_ALL) -c -o $@ $<
+
+$(B)/spec/%: spec/engine/%.c $(B)/libtidemark.a
+	@mkdir -p $(@D)
+	$(CC) $(CFLAGS_ALL) -Iengine -o $@ $< $(B)/libtidemark.a -lcmocka $(ENGINE_LIBS) $(LDFLAGS)
+
+-include $(shell find $(B) -name '*.d' 2>/dev/null)
