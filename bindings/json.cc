@@ -208,6 +208,23 @@ const char *json_parse(struct json_parser *parser, const char *text, size_t leng
     return nullptr;
 }
 
+/* simdjson doesn't count an empty object or array as a level; here it is one. */
+static bool tape_is_too_deep(const struct json_tape *tape)
+{
+    uint64_t end = tape->words[0] & payload_mask;
+    int depth = 0;
+    for (uint64_t i = 1; i < end; i++) {
+        char type = char(tape->words[i] >> 56);
+        if (type == 'l' || type == 'u' || type == 'd')
+            i++;
+        else if ((type == '{' || type == '[') && ++depth > JSON_DEPTH_MAX)
+            return true;
+        else if (type == '}' || type == ']')
+            depth--;
+    }
+    return false;
+}
+
 /* Finds the last top-level "id". Returns a fault when it is no string. */
 static const char *tape_id(const struct json_tape *tape, const char **id, size_t *id_length)
 {
@@ -247,6 +264,8 @@ const char *json_document(struct json_parser *parser, const char *text, size_t l
         return fault;
     if (char(tape.words[1] >> 56) != '{')
         return "the document is not a JSON object";
+    if (length > 2 * JSON_DEPTH_MAX && tape_is_too_deep(&tape))
+        return fault_text(simdjson::DEPTH_ERROR);
     if (const char *fault = tape_id(&tape, id, id_length))
         return fault;
     /* simdjson::minify writes whole blocks of 64 bytes. */
