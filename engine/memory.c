@@ -255,33 +255,37 @@ static void region_destroy(struct memory *memory, struct region *region)
     atomic_fetch_sub_explicit(&memory->system_bytes, REGION_BYTES, memory_order_relaxed);
 }
 
-/* The first of `count` free units in a row, not the first or last unit of the region for runs; -1: none. */
-static int run_find(const struct region *region, unsigned count)
+/* The first of `count` free units in a row, from `first` on; -1: none. */
+static int run_find(const struct region *region, unsigned count, unsigned first)
 {
-    uint32_t mask = count == 32 ? UINT32_MAX : (UINT32_C(1) << count) - 1;
-    for (unsigned i = count > 1 ? 1 : 0; i + count <= REGION_UNITS; i++) {
+    uint32_t mask = (UINT32_C(1) << count) - 1;
+    for (unsigned i = first; i + count <= REGION_UNITS; i++) {
         if ((region->free_units & mask << i) == mask << i)
             return (int)i;
     }
     return -1;
 }
 
-/* Takes `count` units in a row. A run lies in units 1 to 31; single units fill up from the front. */
-static char *units_take(struct memory *memory, unsigned count)
+enum unit_use { UNIT_OF_SPAN, UNITS_OF_TABLE };
+
+/* Takes `count` units in a row, fewer than 32. Unit 0 begins with the region's description: a span starts behind it, a
+ * table can't. */
+static char *units_take(struct memory *memory, unsigned count, enum unit_use use)
 {
+    unsigned from = use == UNITS_OF_TABLE ? 1 : 0;
     pthread_mutex_lock(&memory->mutex);
     struct region *region = memory->regions;
     int first = -1;
-    while (region && (first = run_find(region, count)) < 0)
+    while (region && (first = run_find(region, count, from)) < 0)
         region = region->next;
     if (!region) {
         region = region_create(memory);
-        first = region ? run_find(region, count) : -1;
+        first = region ? run_find(region, count, from) : -1;
     }
     if (region) {
         if (region->free_units == UINT32_MAX)
             memory->empty_regions--;
-        region->free_units &= ~((count == 32 ? UINT32_MAX : (UINT32_C(1) << count) - 1) << first);
+        region->free_units &= ~(((UINT32_C(1) << count) - 1) << first);
     }
     pthread_mutex_unlock(&memory->mutex);
     return region ? (char *)region + (size_t)first * UNIT_BYTES : NULL;
@@ -343,7 +347,7 @@ static void span_unlist(struct size_class *class, struct span *span)
 
 static struct span *span_create(struct memory *memory, struct size_class *class)
 {
-    char *unit = units_take(memory, 1);
+    char *unit = units_take(memory, 1, UNIT_OF_SPAN);
     if (!unit)
         return NULL;
     struct span *span = span_of(unit);
@@ -526,7 +530,7 @@ void *memory_table_allocate(struct memory *memory, size_t bytes)
         table = span_take(memory, class);
         spin_lock_give(&class->lock);
     } else if (bytes <= TABLE_RUN_MAX) {
-        table = units_take(memory, (unsigned)(bytes / UNIT_BYTES));
+        table = units_take(memory, (unsigned)(bytes / UNIT_BYTES), UNITS_OF_TABLE);
     } else {
         table = table_map(memory, bytes);
     }
