@@ -1,0 +1,152 @@
+/* tools.c - the module "tidemark.tools" of the command: checking and mending a directory, and the terminal. */
+#include "tools.h"
+
+#include <lauxlib.h>
+#include <sys/ioctl.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "module.h"
+
+/* Arguments 2 and 3 are functions. An error in one of them is kept and raised when the C call is over. */
+struct callbacks {
+    lua_State *L;
+    bool failed; /* its message is on the stack */
+};
+
+static void field(lua_State *L, const char *name, uint64_t value)
+{
+    lua_pushinteger(L, (lua_Integer)value);
+    lua_setfield(L, -2, name);
+}
+
+static void call(struct callbacks *callbacks, int arguments)
+{
+    if (lua_pcall(callbacks->L, arguments, 0, 0) != LUA_OK)
+        callbacks->failed = true;
+}
+
+static int push_finding(lua_State *L)
+{
+    const struct tide_finding *finding = lua_touserdata(L, 1);
+    lua_createtable(L, 0, 7);
+    lua_pushstring(L, finding->kind);
+    lua_setfield(L, -2, "kind");
+    lua_pushstring(L, finding->file);
+    lua_setfield(L, -2, "file");
+    lua_pushstring(L, finding->message);
+    lua_setfield(L, -2, "message");
+    field(L, "offset", finding->offset);
+    field(L, "bytes", finding->bytes);
+    field(L, "first_seq", finding->first_seq);
+    field(L, "last_seq", finding->last_seq);
+    lua_pushvalue(L, lua_upvalueindex(1));
+    lua_insert(L, -2);
+    lua_call(L, 1, 0);
+    return 0;
+}
+
+static void on_finding(void *context, const struct tide_finding *finding)
+{
+    struct callbacks *callbacks = context;
+    if (callbacks->failed)
+        return;
+    lua_pushvalue(callbacks->L, 2);
+    lua_pushcclosure(callbacks->L, push_finding, 1);
+    lua_pushlightuserdata(callbacks->L, (void *)finding);
+    call(callbacks, 1);
+}
+
+static void on_progress(void *context, uint64_t done, uint64_t total)
+{
+    struct callbacks *callbacks = context;
+    if (callbacks->failed)
+        return;
+    lua_pushvalue(callbacks->L, 3);
+    lua_pushinteger(callbacks->L, (lua_Integer)done);
+    lua_pushinteger(callbacks->L, (lua_Integer)total);
+    call(callbacks, 2);
+}
+
+typedef enum tide_status check_function(const char *, struct tide_report *, tide_finding_function *,
+                                        tide_progress_function *, void *, struct tide_error *);
+
+static int check(lua_State *L, check_function *function)
+{
+    const char *path = luaL_checkstring(L, 1);
+    luaL_checktype(L, 2, LUA_TFUNCTION);
+    luaL_checktype(L, 3, LUA_TFUNCTION);
+    lua_settop(L, 3);
+    luaL_checkstack(L, 20, NULL);
+    struct callbacks callbacks = {.L = L};
+    struct tide_report report;
+    struct tide_error error;
+    enum tide_status status = function(path, &report, on_finding, on_progress, &callbacks, &error);
+    if (callbacks.failed)
+        return lua_error(L);
+    if (status != TIDE_OK)
+        return fail(L, &error);
+    lua_createtable(L, 0, 24);
+#define X(name) field(L, #name, report.name);
+    X(segments) X(frames) X(events) X(first_seq) X(last_seq) X(log_bytes) X(first_time_us) X(last_time_us)
+    X(created) X(updated) X(deleted) X(damages) X(missing_events) X(torn_bytes) X(torn_offset) X(torn_seq)
+    X(format_version) X(removed_bytes)
+#undef X
+    lua_pushboolean(L, report.torn);
+    lua_setfield(L, -2, "torn");
+    lua_pushboolean(L, report.clean_close);
+    lua_setfield(L, -2, "clean_close");
+    lua_pushboolean(L, report.in_use);
+    lua_setfield(L, -2, "in_use");
+    lua_pushstring(L, report.removed_file);
+    lua_setfield(L, -2, "removed_file");
+    luaL_Buffer hex;
+    luaL_buffinit(L, &hex);
+    for (size_t i = 0; i < sizeof report.database_id; i++) {
+        luaL_addchar(&hex, "0123456789abcdef"[report.database_id[i] >> 4]);
+        luaL_addchar(&hex, "0123456789abcdef"[report.database_id[i] & 15]);
+    }
+    luaL_pushresult(&hex);
+    lua_setfield(L, -2, "database_id");
+    return 1;
+}
+
+static int tools_verify(lua_State *L)
+{
+    return check(L, tide_verify);
+}
+
+static int tools_repair(lua_State *L)
+{
+    return check(L, tide_repair);
+}
+
+static int tools_isatty(lua_State *L)
+{
+    lua_pushboolean(L, isatty((int)luaL_checkinteger(L, 1)));
+    return 1;
+}
+
+static int tools_monotonic(lua_State *L)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    lua_pushnumber(L, (lua_Number)now.tv_sec + (lua_Number)now.tv_nsec / 1e9);
+    return 1;
+}
+
+static int tools_columns(lua_State *L)
+{
+    struct winsize size;
+    lua_pushinteger(L, ioctl(2, TIOCGWINSZ, &size) == 0 && size.ws_col > 0 ? size.ws_col : 80);
+    return 1;
+}
+
+int luaopen_tidemark_tools(lua_State *L)
+{
+    static const luaL_Reg functions[] = {{"verify", tools_verify},       {"repair", tools_repair},
+                                         {"isatty", tools_isatty},       {"monotonic", tools_monotonic},
+                                         {"columns", tools_columns},     {NULL, NULL}};
+    luaL_newlib(L, functions);
+    return 1;
+}
