@@ -28,6 +28,7 @@ engine_specs := $(patsubst spec/engine/%.c,$(B)/spec/%,$(wildcard spec/engine/*_
 .DEFAULT_GOAL := all
 .PHONY: all help setup run test test-asan test-tsan lint format coverage fresh install uninstall clean specs
 .SECONDARY:
+.DELETE_ON_ERROR:
 
 all: $(B)/libtidemark.a $(B)/tidemark.so $(B)/tidemark $(B)/env ## build the command, the module and the library
 

@@ -6,6 +6,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "lua_json.h"
 #include "module.h"
 
 /* Arguments 2 and 3 are functions. An error in one of them is kept and raised when the C call is over. */
@@ -142,11 +143,66 @@ static int tools_columns(lua_State *L)
     return 1;
 }
 
+/* decode(text): the JSON text as a Lua value; nil, message. */
+static int tools_decode(lua_State *L)
+{
+    size_t length;
+    const char *text = luaL_checklstring(L, 1, &length);
+    struct json_parser **parser = lua_touserdata(L, lua_upvalueindex(1));
+    struct json_tape tape;
+    const char *fault = json_parse(*parser, text, length, false, &tape);
+    if (fault) {
+        lua_pushnil(L);
+        lua_pushstring(L, fault);
+        return 2;
+    }
+    lua_json_push(L, &tape);
+    return 1;
+}
+
+static int parser_collect(lua_State *L)
+{
+    struct json_parser **parser = lua_touserdata(L, 1);
+    if (*parser)
+        json_parser_destroy(*parser);
+    *parser = NULL;
+    return 0;
+}
+
+static bool collection_visit(void *context, struct tide_collection *collection)
+{
+    lua_State *L = context;
+    lua_pushstring(L, tide_collection_name(collection));
+    lua_rawseti(L, -2, (lua_Integer)lua_rawlen(L, -2) + 1);
+    return true;
+}
+
+/* collections(db): the names of the collections used so far. */
+static int tools_collections(lua_State *L)
+{
+    struct database *database = database_check(L, 1);
+    lua_newtable(L);
+    tide_collections(database->engine, collection_visit, L);
+    return 1;
+}
+
 int luaopen_tidemark_tools(lua_State *L)
 {
     static const luaL_Reg functions[] = {{"verify", tools_verify},       {"repair", tools_repair},
                                          {"isatty", tools_isatty},       {"monotonic", tools_monotonic},
-                                         {"columns", tools_columns},     {NULL, NULL}};
+                                         {"columns", tools_columns},     {"collections", tools_collections},
+                                         {NULL, NULL}};
     luaL_newlib(L, functions);
+    struct json_parser **parser = lua_newuserdatauv(L, sizeof *parser, 0);
+    *parser = NULL;
+    lua_createtable(L, 0, 1);
+    lua_pushcfunction(L, parser_collect);
+    lua_setfield(L, -2, "__gc");
+    lua_setmetatable(L, -2);
+    *parser = json_parser_create();
+    if (!*parser)
+        return luaL_error(L, "not enough memory");
+    lua_pushcclosure(L, tools_decode, 1);
+    lua_setfield(L, -2, "decode");
     return 1;
 }

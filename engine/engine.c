@@ -90,14 +90,13 @@ static enum tide_status directory_lock(struct tide_engine *engine, struct tide_e
 static enum tide_status recovered_apply(void *context, const struct record *record)
 {
     struct tide_engine *engine = context;
-    static __thread struct tide_collection *last; /* events of one collection mostly come in rows */
-    struct tide_collection *collection = last;
-    if (!collection || collection->engine != engine || collection->name_length != record->collection_length ||
+    struct tide_collection *collection = engine->recovering; /* events of one collection mostly come in rows */
+    if (!collection || collection->name_length != record->collection_length ||
         memcmp(collection->name, record_collection(record), collection->name_length) != 0)
         collection = tide_collection(engine, record_collection(record), record->collection_length, NULL);
-    last = NULL;
     if (!collection)
         return TIDE_MEMORY;
+    engine->recovering = collection;
     struct map_place place;
     map_lock(collection->map, map_hash(record_id(record), record->id_length), record_id(record), record->id_length,
              &place);

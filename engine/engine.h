@@ -29,6 +29,7 @@ struct tide_engine {
     char *directory; /* absolute */
     uint64_t device, inode;
     int lock_fd;
+    struct tide_collection *recovering; /* of the newest event read while opening */
     unsigned fork_count; /* of the process that opened it */
     struct memory *memory;
     struct reclaim *reclaim;

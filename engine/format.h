@@ -15,6 +15,7 @@ enum {
     FRAME_HEADER_BYTES = 48,
     RECORD_HEADER_BYTES = 32,
     DATABASE_ID_BYTES = 16,
+    FRAME_TAG_OFFSET = 44, /* in the frame header: the first 4 bytes of the database id */
     FRAME_ALIGNMENT = 8 /* frames begin at multiples of it, record lengths are multiples of it */
 };
 

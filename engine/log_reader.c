@@ -19,6 +19,7 @@ struct log_reader {
     int fd;
     char name[SEGMENT_NAME_BYTES];
     struct segment_header header;
+    bool any_database;   /* until a valid frame is found, which decides */
     uint64_t offset;     /* of the next frame */
     uint64_t file_bytes; /* when last looked at */
     uint8_t *buffer;
@@ -27,36 +28,63 @@ struct log_reader {
     size_t length;
 };
 
-enum tide_status log_reader_open(const char *directory, const char *name, struct log_reader **opened,
-                                 struct tide_error *error)
+/* Opens the file; the header is the caller's to read. */
+static enum tide_status file_reader_open(const char *directory, const char *name, struct log_reader **opened,
+                                         struct tide_error *error)
 {
     *opened = NULL;
     struct log_reader *reader = calloc(1, sizeof *reader);
     char *path = file_path(directory, name);
-    if (!reader || !path) {
+    if (!reader || !path || !(reader->buffer = malloc(BUFFER_BYTES))) {
+        if (reader)
+            free(reader->buffer);
         free(reader);
         free(path);
         return error_set(error, TIDE_MEMORY, "out of memory");
     }
     strncpy(reader->name, name, sizeof reader->name - 1);
     reader->offset = SEGMENT_HEADER_BYTES;
+    reader->capacity = BUFFER_BYTES;
     reader->fd = file_open(path, O_RDONLY, 0);
     enum tide_status status = TIDE_OK;
     if (reader->fd == -ENOENT)
         status = error_set(error, TIDE_NOT_FOUND, "%s: there is no such file", path);
     else if (reader->fd < 0)
         status = error_system(error, -reader->fd, "%s", path);
+    free(path);
+    if (status != TIDE_OK)
+        log_reader_close(reader);
     else
-        status = segment_read_header(reader->fd, path, &reader->header, error);
-    reader->capacity = BUFFER_BYTES;
-    if (status == TIDE_OK && !(reader->buffer = malloc(reader->capacity)))
-        status = error_set(error, TIDE_MEMORY, "out of memory");
+        *opened = reader;
+    return status;
+}
+
+enum tide_status log_reader_open(const char *directory, const char *name, struct log_reader **opened,
+                                 struct tide_error *error)
+{
+    enum tide_status status = file_reader_open(directory, name, opened, error);
+    if (status != TIDE_OK)
+        return status;
+    char *path = file_path(directory, name);
+    status = segment_read_header((*opened)->fd, path ? path : name, &(*opened)->header, error);
     free(path);
     if (status != TIDE_OK) {
-        log_reader_close(reader);
-        return status;
+        log_reader_close(*opened);
+        *opened = NULL;
     }
-    *opened = reader;
+    return status;
+}
+
+enum tide_status log_reader_open_headless(const char *directory, const char *name, const uint8_t *database_id,
+                                          struct log_reader **opened, struct tide_error *error)
+{
+    enum tide_status status = file_reader_open(directory, name, opened, error);
+    if (status != TIDE_OK)
+        return status;
+    if (database_id)
+        memcpy((*opened)->header.database_id, database_id, DATABASE_ID_BYTES);
+    else
+        (*opened)->any_database = true;
     return TIDE_OK;
 }
 
@@ -127,6 +155,8 @@ static enum log_found frame_at(struct log_reader *reader, uint64_t offset, struc
     size_t got;
     if (buffer_fill(reader, offset, FRAME_HEADER_BYTES, &got, error) != TIDE_OK)
         return LOG_FOUND_ERROR;
+    if (reader->any_database && got >= FRAME_HEADER_BYTES)
+        memcpy(reader->header.database_id, reader->buffer + (offset - reader->start) + FRAME_TAG_OFFSET, 4);
     if (got < FRAME_HEADER_BYTES ||
         !frame_header_decode(reader->buffer + (offset - reader->start), &frame->header, reader->header.database_id))
         return LOG_FOUND_BAD;
@@ -140,7 +170,10 @@ static enum log_found frame_at(struct log_reader *reader, uint64_t offset, struc
         return LOG_FOUND_ERROR;
     frame->bytes = reader->buffer + (offset - reader->start);
     frame->offset = offset;
-    return got >= frame->header.bytes && frame_valid(frame->bytes, &frame->header) ? LOG_FOUND_FRAME : LOG_FOUND_BAD;
+    if (got < frame->header.bytes || !frame_valid(frame->bytes, &frame->header))
+        return LOG_FOUND_BAD;
+    reader->any_database = false;
+    return LOG_FOUND_FRAME;
 }
 
 /* The first byte from `offset` on that isn't zero; FOUND_END: there is none. */

@@ -1,5 +1,5 @@
 local dump = {
-  usage = [[
+  usage = [=[
 usage: tidemark dump DIR [--from SEQ] [--to SEQ] [--collection NAME [--id ID]] [--json]
 
 Prints the events of the log in seq order, one a line: seq, time, type, collection/id, document. Works beside a process
@@ -12,7 +12,7 @@ that has the directory open.
 examples:
   tidemark dump data/blog | wc -l
   tidemark dump data/blog --collection articles --id hello --json
-]],
+]=],
 }
 
 local function quoted(text)
