@@ -1,7 +1,7 @@
 /* collection.c - the handle of a collection: writing documents from tables and texts, and looking them up.
  *
- * A document comes in as a table, which is encoded, or as text, which is checked and freed of white space; either way it
- * ends in the state's buffer and goes to the engine from there. A read parses the block where it lies, within a read
+ * A document comes in as a table, which is encoded, or as text, which is checked and freed of white space; either way
+ * it ends in the state's buffer and goes to the engine from there. A read parses the block where it lies, within a read
  * section, into the parser's own tape; only then, outside of the section, are Lua values made from the tape. */
 #include "module.h"
 
@@ -48,8 +48,8 @@ struct document {
 
 enum { ID_PREFIX_BYTES = sizeof "{\"id\":\"\"" - 1 + 36 };
 
-/* Puts the argument's text into `buffer`, behind `room` bytes. Returns NULL or what is invalid about it; raises for what
- * is no document at all. document->id points into the argument or the parser. */
+/* Puts the argument's text into `buffer`, behind `room` bytes. Returns NULL or what is invalid about it; raises for
+ * what is no document at all. document->id points into the argument or the parser. */
 static const char *document_take(lua_State *L, int argument, struct json_buffer *buffer, size_t room,
                                  struct document *document)
 {
@@ -235,8 +235,7 @@ static enum tide_status update_apply(struct module_state *state, struct collecti
     *written = (struct tide_written){0};
     for (;;) {
         uint64_t version;
-        enum tide_status status =
-            document_copy(collection, write.id, write.id_length, &state->current, &version);
+        enum tide_status status = document_copy(collection, write.id, write.id_length, &state->current, &version);
         if (status == TIDE_MEMORY) {
             *error = (struct tide_error){.status = TIDE_MEMORY};
             return status;
@@ -274,8 +273,7 @@ static int collection_update(lua_State *L)
     write.id = luaL_checklstring(L, 2, &write.id_length);
     write_options(L, 4, &write);
     const char *fault = document_take(L, 3, &state->patch, 0, &patch);
-    if (!fault && patch.id &&
-        (patch.id_length != write.id_length || memcmp(patch.id, write.id, patch.id_length) != 0))
+    if (!fault && patch.id && (patch.id_length != write.id_length || memcmp(patch.id, write.id, patch.id_length) != 0))
         fault = "the patch changes the id";
     if (fault)
         return fail_document(L, collection, write.id, fault);
@@ -373,8 +371,9 @@ static int collection_get_many(lua_State *L)
         size_t count = total - first + 1 < MANY_AT_ONCE ? (size_t)(total - first + 1) : MANY_AT_ONCE;
         for (size_t i = 0; i < count; i++) {
             if (lua_rawgeti(L, 2, first + (lua_Integer)i) != LUA_TSTRING)
-                return luaL_argerror(L, 2, lua_pushfstring(L, "ids[%I]: string expected, got %s",
-                                                           first + (lua_Integer)i, luaL_typename(L, -1)));
+                return luaL_argerror(L, 2,
+                                     lua_pushfstring(L, "ids[%I]: string expected, got %s", first + (lua_Integer)i,
+                                                     luaL_typename(L, -1)));
             keys[i].id = lua_tolstring(L, -1, &keys[i].id_length);
             lua_pop(L, 1); /* the array still holds it */
         }

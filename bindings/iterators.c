@@ -88,8 +88,8 @@ static int scan_next(lua_State *L)
         lua_pushlstring(L, id + document->id_length, document->value_length);
     } else {
         struct json_tape tape;
-        const char *fault = json_parse(module_state(L)->parser, id + document->id_length, document->value_length,
-                                       true, &tape);
+        const char *fault =
+            json_parse(module_state(L)->parser, id + document->id_length, document->value_length, true, &tape);
         if (fault)
             return luaL_error(L, "a stored document is not JSON: %s", fault);
         lua_json_push(L, &tape);

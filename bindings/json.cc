@@ -1,7 +1,7 @@
 /* json.cc - parsing and checking of JSON, by simdjson, behind json.h. The only C++ file.
  *
- * simdjson does all but two things that the contract asks for: it reads -0 as the integer 0, and refuses integers of more
- * than 64 bits. Both are rare, so texts go to it as they are, and only where one of them is seen (a "-0" before a
+ * simdjson does all but two things that the contract asks for: it reads -0 as the integer 0, and refuses integers of
+ * more than 64 bits. Both are rare, so texts go to it as they are, and only where one of them is seen (a "-0" before a
  * delimiter, or an error about a number) a copy is made in which the number has a fraction, and that is parsed. */
 #include "json.h"
 
@@ -15,7 +15,8 @@ static_assert(JSON_PADDING >= simdjson::SIMDJSON_PADDING, "blocks end with less 
 
 extern "C" const char *const json_out_of_memory = "out of memory";
 
-namespace {
+namespace
+{
 
 constexpr size_t kept_bytes_max = size_t(1) << 20; /* larger buffers are given back at the next small text */
 
@@ -126,7 +127,10 @@ struct json_parser {
     simdjson::dom::parser dom;
     json_buffer copy = {};
 
-    ~json_parser() { json_buffer_free(&copy); }
+    ~json_parser()
+    {
+        json_buffer_free(&copy);
+    }
 
     const char *prepare(size_t length)
     {
@@ -184,8 +188,7 @@ void json_parser_destroy(struct json_parser *parser)
     delete parser;
 }
 
-const char *json_parse(struct json_parser *parser, const char *text, size_t length, bool padded,
-                       struct json_tape *tape)
+const char *json_parse(struct json_parser *parser, const char *text, size_t length, bool padded, struct json_tape *tape)
 {
     if (const char *fault = parser->prepare(length))
         return fault;

@@ -1,5 +1,5 @@
-/* json_buffer.c - the growing buffer that JSON texts are written into, and how a string is written: the bytes between two
- * that need an escape are copied at once, and looked for eight at a time. */
+/* json_buffer.c - the growing buffer that JSON texts are written into, and how a string is written: the bytes between
+ * two that need an escape are copied at once, and looked for eight at a time. */
 #include <stdlib.h>
 #include <string.h>
 

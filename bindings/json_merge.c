@@ -20,7 +20,7 @@ struct member {
     struct span name;  /* decoded */
     struct span value; /* as written */
     size_t place;
-    bool shadowed;     /* a later member has the same key */
+    bool shadowed; /* a later member has the same key */
 };
 
 struct members {

@@ -1,9 +1,9 @@
 /* lua_json.c - Lua values from JSON tapes, and JSON texts from Lua values.
  *
  * Reading walks simdjson's tape once; tables are made with their final size. Writing follows lua-cjson's rules: a table
- * whose keys are all positive integers is an array, holes are null, and one with far more holes than values is an object;
- * an empty table is an object, unless it is marked. The mark is a metatable: tables that came from [] carry it, and
- * tidemark.array(t) sets it. A marked table that has got other keys is an object all the same.
+ * whose keys are all positive integers is an array, holes are null, and one with far more holes than values is an
+ * object; an empty table is an object, unless it is marked. The mark is a metatable: tables that came from [] carry it,
+ * and tidemark.array(t) sets it. A marked table that has got other keys is an object all the same.
  *
  * The stack while writing: for each level a key and the table under it, so that the path to a bad value and a cycle can
  * be read off the stack when one is needed, and cost nothing before. */
@@ -72,12 +72,8 @@ static uint64_t push_value(lua_State *L, const struct json_tape *tape, uint64_t 
 {
     uint64_t word = tape->words[i];
     switch ((char)(word >> 56)) {
-    case '"':
-        push_string(L, tape, word);
-        return i + 1;
-    case 'l':
-        lua_pushinteger(L, (lua_Integer)tape->words[i + 1]);
-        return i + 2;
+    case '"': push_string(L, tape, word); return i + 1;
+    case 'l': lua_pushinteger(L, (lua_Integer)tape->words[i + 1]); return i + 2;
     case 'u':
         if (tape->words[i + 1] <= LUA_MAXINTEGER)
             lua_pushinteger(L, (lua_Integer)tape->words[i + 1]);
@@ -91,18 +87,10 @@ static uint64_t push_value(lua_State *L, const struct json_tape *tape, uint64_t 
         return i + 2;
     }
     case 't':
-    case 'f':
-        lua_pushboolean(L, (char)(word >> 56) == 't');
-        return i + 1;
-    case '{':
-        luaL_checkstack(L, 4, "JSON");
-        return push_object(L, tape, i);
-    case '[':
-        luaL_checkstack(L, 4, "JSON");
-        return push_array(L, tape, i);
-    default:
-        lua_pushlightuserdata(L, NULL);
-        return i + 1;
+    case 'f': lua_pushboolean(L, (char)(word >> 56) == 't'); return i + 1;
+    case '{': luaL_checkstack(L, 4, "JSON"); return push_object(L, tape, i);
+    case '[': luaL_checkstack(L, 4, "JSON"); return push_array(L, tape, i);
+    default: lua_pushlightuserdata(L, NULL); return i + 1;
     }
 }
 
@@ -345,20 +333,16 @@ static const char *encode(struct encoder *encoder)
         const char *text = lua_tolstring(L, -1, &length);
         return json_write_string(encoder->out, text, length) ? NULL : json_out_of_memory;
     }
-    case LUA_TNUMBER:
-        return encode_number(encoder);
+    case LUA_TNUMBER: return encode_number(encoder);
     case LUA_TBOOLEAN: {
         const char *text = lua_toboolean(L, -1) ? "true" : "false";
         return json_buffer_append(encoder->out, text, strlen(text)) ? NULL : json_out_of_memory;
     }
-    case LUA_TTABLE:
-        return encode_table(encoder);
-    case LUA_TLIGHTUSERDATA:
-        return encode_light(encoder);
+    case LUA_TTABLE: return encode_table(encoder);
+    case LUA_TLIGHTUSERDATA: return encode_light(encoder);
     case LUA_TNIL: /* a hole in an array */
         return json_buffer_append(encoder->out, "null", 4) ? NULL : json_out_of_memory;
-    default:
-        return raise_type(encoder, lua_pushfstring(L, "a %s", luaL_typename(L, -1)));
+    default: return raise_type(encoder, lua_pushfstring(L, "a %s", luaL_typename(L, -1)));
     }
 }
 

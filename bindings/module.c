@@ -1,8 +1,9 @@
 /* module.c - require "tidemark": opening, and what all files of the module use.
  *
- * Two rules keep Lua's errors harmless. No Lua function that may raise is called while something is held that Lua doesn't
- * know of: not within a read section, not between allocating and handing over. And all scratch memory belongs to the
- * module's state, a userdata, so that an error in the middle of anything leaves it to the next call or to the collector.
+ * Two rules keep Lua's errors harmless. No Lua function that may raise is called while something is held that Lua
+ * doesn't know of: not within a read section, not between allocating and handing over. And all scratch memory belongs
+ * to the module's state, a userdata, so that an error in the middle of anything leaves it to the next call or to the
+ * collector.
  *
  * Arguments are read with raw access, so no metamethod runs in the middle of a call. */
 #include "module.h"
@@ -57,10 +58,10 @@ uint64_t integer_check(lua_State *L, int index, int argument, const char *name, 
     int is_integer;
     lua_Integer value = lua_tointegerx(L, index, &is_integer);
     if (!is_integer || lua_type(L, index) != LUA_TNUMBER)
-        luaL_argerror(L, argument,
-                      lua_pushfstring(L, "%s: integer expected, got %s", name,
-                                      lua_type(L, index) == LUA_TNUMBER ? "a number with a fraction"
-                                                                        : luaL_typename(L, index)));
+        luaL_argerror(
+            L, argument,
+            lua_pushfstring(L, "%s: integer expected, got %s", name,
+                            lua_type(L, index) == LUA_TNUMBER ? "a number with a fraction" : luaL_typename(L, index)));
     if (value < min || value > max)
         luaL_argerror(L, argument, lua_pushfstring(L, "%s: %I is not between %I and %I", name, value, min, max));
     return (uint64_t)value;
@@ -108,11 +109,13 @@ struct option {
     size_t offset;
 };
 
-#define OPTION(name) {#name, offsetof(struct tide_options, name)}
+#define OPTION(name)                                                                                                   \
+    {                                                                                                                  \
+#name, offsetof(struct tide_options, name)                                                                     \
+    }
 static const struct option integer_options[] = {
-    OPTION(batch_size),        OPTION(flush_interval_ms), OPTION(batch_bytes_max),
-    OPTION(pending_bytes_max), OPTION(sync_interval_ms),  OPTION(timeout_ms),
-    OPTION(segment_bytes),     OPTION(document_bytes_max)};
+    OPTION(batch_size),       OPTION(flush_interval_ms), OPTION(batch_bytes_max), OPTION(pending_bytes_max),
+    OPTION(sync_interval_ms), OPTION(timeout_ms),        OPTION(segment_bytes),   OPTION(document_bytes_max)};
 
 static const char *const sync_names[] = {"batch", "interval", "none", NULL};
 static const char *const durability_names[] = {"accepted", "durable", NULL};

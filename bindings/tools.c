@@ -89,11 +89,12 @@ static int check(lua_State *L, check_function *function)
         return fail(L, &error);
     lua_createtable(L, 0, 24);
 #define X(name) field(L, #name, report.name);
-    X(segments) X(frames) X(events) X(first_seq) X(last_seq) X(log_bytes) X(first_time_us) X(last_time_us)
-    X(created) X(updated) X(deleted) X(damages) X(missing_events) X(torn_bytes) X(torn_offset) X(torn_seq)
-    X(format_version) X(removed_bytes)
+    X(segments)
+    X(frames) X(events) X(first_seq) X(last_seq) X(log_bytes) X(first_time_us) X(last_time_us) X(created) X(updated)
+        X(deleted) X(damages) X(missing_events) X(torn_bytes) X(torn_offset) X(torn_seq) X(format_version)
+            X(removed_bytes)
 #undef X
-    lua_pushboolean(L, report.torn);
+                lua_pushboolean(L, report.torn);
     lua_setfield(L, -2, "torn");
     lua_pushboolean(L, report.clean_close);
     lua_setfield(L, -2, "clean_close");
@@ -188,9 +189,12 @@ static int tools_collections(lua_State *L)
 
 int luaopen_tidemark_tools(lua_State *L)
 {
-    static const luaL_Reg functions[] = {{"verify", tools_verify},       {"repair", tools_repair},
-                                         {"isatty", tools_isatty},       {"monotonic", tools_monotonic},
-                                         {"columns", tools_columns},     {"collections", tools_collections},
+    static const luaL_Reg functions[] = {{"verify", tools_verify},
+                                         {"repair", tools_repair},
+                                         {"isatty", tools_isatty},
+                                         {"monotonic", tools_monotonic},
+                                         {"columns", tools_columns},
+                                         {"collections", tools_collections},
                                          {NULL, NULL}};
     luaL_newlib(L, functions);
     struct json_parser **parser = lua_newuserdatauv(L, sizeof *parser, 0);

@@ -21,12 +21,8 @@ static const char *write_value(lua_State *L, int index, struct json_buffer *out,
 {
     bool done;
     switch (lua_type(L, index)) {
-    case LUA_TNIL:
-        done = put(out, TAG_NIL, NULL, 0);
-        break;
-    case LUA_TBOOLEAN:
-        done = put(out, lua_toboolean(L, index) ? TAG_TRUE : TAG_FALSE, NULL, 0);
-        break;
+    case LUA_TNIL: done = put(out, TAG_NIL, NULL, 0); break;
+    case LUA_TBOOLEAN: done = put(out, lua_toboolean(L, index) ? TAG_TRUE : TAG_FALSE, NULL, 0); break;
     case LUA_TNUMBER:
         if (lua_isinteger(L, index)) {
             lua_Integer integer = lua_tointeger(L, index);
@@ -59,8 +55,7 @@ static const char *write_value(lua_State *L, int index, struct json_buffer *out,
         }
         done = put(out, TAG_END, NULL, 0);
         break;
-    default:
-        return "a value that is no nil, boolean, number, string or table of them";
+    default: return "a value that is no nil, boolean, number, string or table of them";
     }
     return done ? NULL : out_of_memory;
 }
@@ -78,18 +73,14 @@ const char *transfer_write(lua_State *L, int first, int last, struct json_buffer
 /* Pushes one value; false at TAG_END. */
 static bool read_value(lua_State *L, const char **p)
 {
-    enum tag tag = (enum tag)*(*p)++;
+    enum tag tag = (enum tag) * (*p)++;
     lua_Integer integer;
     lua_Number number;
     size_t length;
     switch (tag) {
-    case TAG_NIL:
-        lua_pushnil(L);
-        break;
+    case TAG_NIL: lua_pushnil(L); break;
     case TAG_FALSE:
-    case TAG_TRUE:
-        lua_pushboolean(L, tag == TAG_TRUE);
-        break;
+    case TAG_TRUE: lua_pushboolean(L, tag == TAG_TRUE); break;
     case TAG_INTEGER:
         memcpy(&integer, *p, sizeof integer);
         *p += sizeof integer;
@@ -114,8 +105,7 @@ static bool read_value(lua_State *L, const char **p)
             lua_rawset(L, -3);
         }
         break;
-    case TAG_END:
-        return false;
+    case TAG_END: return false;
     }
     return true;
 }

@@ -1,13 +1,13 @@
 /* channel.c - a ring of slots, one an event, numbered by seq.
  *
- * A write first claims room: bytes and one slot, in one word, by compare-and-swap; it may have to wait for it, and holds
- * no lock meanwhile. Then, with its id's shard locked, it takes a place: one fetch_add on the tail, which is the only
- * order there is: the place's number is the event's seq. Because room was claimed, the place's slot is free. It puts its
- * block there and unlocks. The writer takes slots in order; a slot that is still empty belongs to a producer between its
- * fetch_add and its store, some nanoseconds away unless the processor was taken from it.
+ * A write first claims room: bytes and one slot, in one word, by compare-and-swap; it may have to wait for it, and
+ * holds no lock meanwhile. Then, with its id's shard locked, it takes a place: one fetch_add on the tail, which is the
+ * only order there is: the place's number is the event's seq. Because room was claimed, the place's slot is free. It
+ * puts its block there and unlocks. The writer takes slots in order; a slot that is still empty belongs to a producer
+ * between its fetch_add and its store, some nanoseconds away unless the processor was taken from it.
  *
- * Waking: while the writer sleeps, wake_seq is the seq whose arrival is worth waking it for (the last of a full batch, or
- * the next one when it sleeps for long). The producer that reaches it exchanges it for "awake"; who gets the number
+ * Waking: while the writer sleeps, wake_seq is the seq whose arrival is worth waking it for (the last of a full batch,
+ * or the next one when it sleeps for long). The producer that reaches it exchanges it for "awake"; who gets the number
  * wakes. No other producer makes a system call. */
 #include "channel.h"
 

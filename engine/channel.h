@@ -1,5 +1,5 @@
-/* channel.h - the multi-producer, single-consumer hand-over to the writer thread, in seq order and bounded by bytes. How
- * it works is told at the top of channel.c. */
+/* channel.h - the multi-producer, single-consumer hand-over to the writer thread, in seq order and bounded by bytes.
+ * How it works is told at the top of channel.c. */
 #ifndef TIDE_CHANNEL_H
 #define TIDE_CHANNEL_H
 
@@ -41,8 +41,8 @@ void channel_destroy(struct channel *channel);
  * bytes to kick_bytes. An event larger than the whole channel gets room when it is empty. Any thread. */
 bool channel_claim(struct channel *channel, uint64_t bytes, bool *kick);
 
-/* Gives claimed room back, of an event that did not come about, or (the writer) of `events` that were written. Wakes who
- * waits for room. */
+/* Gives claimed room back, of an event that did not come about, or (the writer) of `events` that were written. Wakes
+ * who waits for room. */
 void channel_release(struct channel *channel, uint64_t bytes, uint64_t events);
 
 uint64_t channel_pending_bytes(const struct channel *channel);

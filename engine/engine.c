@@ -5,9 +5,9 @@
  * The registry's mutex is held while a database opens or closes, so nobody meets half of one. Another process is kept
  * out by flock() on the file "lock", which the kernel releases however a process ends.
  *
- * Closing: new waits are refused and present ones woken; when the last has gone, and every write that had begun has left
- * its epoch section, nobody but the writer thread touches the engine. It writes what is pending and ends, the log gets
- * its end mark, and the memory goes back as a whole. */
+ * Closing: new waits are refused and present ones woken; when the last has gone, and every write that had begun has
+ * left its epoch section, nobody but the writer thread touches the engine. It writes what is pending and ends, the log
+ * gets its end mark, and the memory goes back as a whole. */
 #include "engine.h"
 
 #include <errno.h>
@@ -152,8 +152,8 @@ static enum tide_status log_start(struct tide_engine *engine, struct tide_error 
     if (!channel_init(&engine->channel, last_seq + 1, engine->options.pending_bytes_max,
                       engine->options.batch_bytes_max))
         return error_set(error, TIDE_MEMORY, "out of memory");
-    status = log_open(engine->directory, &recovery.position, engine->options.segment_bytes, engine->index,
-                      &engine->log, error);
+    status = log_open(engine->directory, &recovery.position, engine->options.segment_bytes, engine->index, &engine->log,
+                      error);
     if (status == TIDE_OK)
         status = writer_start(engine, recovery.last_time_us, error);
     if (status != TIDE_OK && engine->log)
@@ -311,8 +311,7 @@ static enum tide_status log_finish(struct tide_engine *engine, struct tide_error
         return status;
     if (!atomic_load(&engine->failure_told))
         return error_set(error, (enum tide_status)failure, "%s", engine->failure_message);
-    return error_set(error, TIDE_FAILED, "%s: an earlier write failed: %s", engine->directory,
-                     engine->failure_message);
+    return error_set(error, TIDE_FAILED, "%s: an earlier write failed: %s", engine->directory, engine->failure_message);
 }
 
 enum tide_status tide_close(struct tide_engine *engine, struct tide_error *error)

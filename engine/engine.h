@@ -16,7 +16,7 @@
 struct tide_collection {
     struct tide_engine *engine;
     struct map *map;
-    struct tide_collection *next; /* of the same hash chain */
+    struct tide_collection *next;      /* of the same hash chain */
     _Atomic uint64_t first_delete_seq; /* of the first deletion that the log knows, 0: none (see log_events.h) */
     uint8_t name_length;
     char name[TIDE_NAME_BYTES_MAX + 1];
@@ -30,7 +30,7 @@ struct tide_engine {
     uint64_t device, inode;
     int lock_fd;
     struct tide_collection *recovering; /* of the newest event read while opening */
-    unsigned fork_count; /* of the process that opened it */
+    unsigned fork_count;                /* of the process that opened it */
     struct memory *memory;
     struct reclaim *reclaim;
     struct frame_index *index;
@@ -49,17 +49,17 @@ struct tide_engine {
 
     /* Of the way of a write. */
     struct channel channel;
-    _Atomic bool closing; /* seq_cst; partners: tide_write and waiters on one side, tide_close on the other */
+    _Atomic bool closing;     /* seq_cst; partners: tide_write and waiters on one side, tide_close on the other */
     _Atomic uint32_t failure; /* the status that latched the engine, 0: none. Release/acquire with failure_message */
     _Atomic bool failure_told;
     char failure_message[400];
 
     /* Watermarks and who waits for them; the watermarks are written by the writer thread alone. */
-    _Alignas(64) _Atomic uint64_t written; /* release; pairs with the acquires in tide_wait and tide_watermarks */
-    _Atomic uint64_t durable;              /* the same */
-    pthread_mutex_t mutex;                 /* guards what follows */
-    pthread_cond_t work;                   /* the writer waits here */
-    pthread_cond_t done;                   /* waiters for a watermark wait here, and a close for the last of them */
+    _Alignas(64) _Atomic uint64_t written;   /* release; pairs with the acquires in tide_wait and tide_watermarks */
+    _Atomic uint64_t durable;                /* the same */
+    pthread_mutex_t mutex;                   /* guards what follows */
+    pthread_cond_t work;                     /* the writer waits here */
+    pthread_cond_t done;                     /* waiters for a watermark wait here, and a close for the last of them */
     uint64_t wanted_written, wanted_durable; /* the greatest seqs that somebody waits for */
     uint32_t waiters;                        /* calls that wait, for a watermark or for room */
     bool hurry;                              /* write what there is at once: somebody waits for room */
@@ -68,7 +68,7 @@ struct tide_engine {
     /* Of the writer thread. */
     pthread_t writer;
     struct log *log;
-    struct log_figures log_figures; /* a copy under the mutex, renewed after each batch */
+    struct log_figures log_figures;          /* a copy under the mutex, renewed after each batch */
     _Atomic uint64_t batches, bytes_written; /* figures: relaxed */
 };
 
@@ -102,7 +102,8 @@ void writer_stop(struct tide_engine *engine);
 /* Wakes the writer if it sleeps. */
 void writer_wake(struct tide_engine *engine);
 
-/* wait.c: waits for room for an event of `bytes` until `deadline_us` (monotonic, UINT64_MAX: for ever), and claims it. */
+/* wait.c: waits for room for an event of `bytes` until `deadline_us` (monotonic, UINT64_MAX: for ever), and claims it.
+ */
 enum tide_status wait_for_room(struct tide_engine *engine, uint64_t bytes, uint64_t deadline_us,
                                struct tide_error *error);
 enum tide_status wait_for_watermark(struct tide_engine *engine, uint64_t seq, enum tide_level level,

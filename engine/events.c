@@ -1,5 +1,5 @@
-/* events.c - the public iterator over the events of an open engine: decides between reading the log in order and walking
- * one document's history (log_events.h does either), and keeps the engine open meanwhile. */
+/* events.c - the public iterator over the events of an open engine: decides between reading the log in order and
+ * walking one document's history (log_events.h does either), and keeps the engine open meanwhile. */
 #include <stdlib.h>
 
 #include "engine.h"

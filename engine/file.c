@@ -167,13 +167,13 @@ const struct file_calls *file_calls_system(void)
 /* ---- What the engine uses ---- */
 
 /* A call's result as 0 or more, or -errno; repeated while a signal interrupts it. */
-#define REPEATED(call) \
-    __extension__({ \
-        int repeated_; \
-        do \
-            repeated_ = (call); \
-        while (repeated_ < 0 && errno == EINTR); \
-        repeated_ < 0 ? -errno : repeated_; \
+#define REPEATED(call)                                                                                                 \
+    __extension__({                                                                                                    \
+        int repeated_;                                                                                                 \
+        do                                                                                                             \
+            repeated_ = (call);                                                                                        \
+        while (repeated_ < 0 && errno == EINTR);                                                                       \
+        repeated_ < 0 ? -errno : repeated_;                                                                            \
     })
 
 int file_open(const char *path, int flags, unsigned mode)

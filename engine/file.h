@@ -22,7 +22,8 @@ struct file_status {
     bool is_directory;
 };
 
-/* All return -1 with errno set when they fail, as the system calls of their names do. `context` is file_calls.context. */
+/* All return -1 with errno set when they fail, as the system calls of their names do. `context` is file_calls.context.
+ */
 struct file_calls {
     void *context;
     int (*open)(void *context, const char *path, int flags, unsigned mode);

@@ -16,7 +16,7 @@ enum {
     RECORD_HEADER_BYTES = 32,
     DATABASE_ID_BYTES = 16,
     FRAME_TAG_OFFSET = 44, /* in the frame header: the first 4 bytes of the database id */
-    FRAME_ALIGNMENT = 8 /* frames begin at multiples of it, record lengths are multiples of it */
+    FRAME_ALIGNMENT = 8    /* frames begin at multiples of it, record lengths are multiples of it */
 };
 
 /* Flags of a frame. A frame with one of them holds no events. */
@@ -86,7 +86,8 @@ void segment_header_encode(uint8_t bytes[SEGMENT_HEADER_BYTES], const struct seg
 enum tide_status segment_header_decode(const uint8_t bytes[SEGMENT_HEADER_BYTES], struct segment_header *header,
                                        const char *name, struct tide_error *error);
 
-/* Fills in the first FRAME_HEADER_BYTES of `frame`, checksum included; the rest of header->bytes is in place already. */
+/* Fills in the first FRAME_HEADER_BYTES of `frame`, checksum included; the rest of header->bytes is in place already.
+ */
 void frame_encode(uint8_t *frame, const struct frame_header *header, const uint8_t database_id[DATABASE_ID_BYTES]);
 
 /* Reads a frame header: false when the bytes can't begin a frame of this database (magic, tag, lengths). */

@@ -85,8 +85,8 @@ enum tide_status frame_index_add_frame(struct frame_index *index, uint64_t first
     const struct indexed *last = index->frame_count > 0 ? &index->frames[index->frame_count - 1] : NULL;
     bool room = true;
     if (!last || last->segment != segment || offset - last->offset >= FRAME_INDEX_STEP) {
-        room = array_reserve((void **)&index->frames, index->frame_count, &index->frame_capacity,
-                             sizeof *index->frames);
+        room =
+            array_reserve((void **)&index->frames, index->frame_count, &index->frame_capacity, sizeof *index->frames);
         if (room)
             index->frames[index->frame_count++] = (struct indexed){first_seq, offset, segment};
     }

@@ -12,10 +12,10 @@ struct log;
 /* Where recovery found the log to end, and what it knows of it. */
 struct log_position {
     uint8_t database_id[DATABASE_ID_BYTES];
-    uint64_t next_seq;      /* the seq that the next event will have */
-    uint64_t offset;        /* in the active segment, where the next frame goes */
-    uint64_t sealed_bytes;  /* bytes of all sealed segments up to their last frame */
-    uint64_t sealed_count;  /* how many there are */
+    uint64_t next_seq;         /* the seq that the next event will have */
+    uint64_t offset;           /* in the active segment, where the next frame goes */
+    uint64_t sealed_bytes;     /* bytes of all sealed segments up to their last frame */
+    uint64_t sealed_count;     /* how many there are */
     uint64_t active_first_seq; /* of the active segment's header */
 };
 

@@ -1,8 +1,8 @@
 /* log_events.c - reading events back while the engine writes.
  *
  * In order: the index of frames gives a place at or before the first seq; from there frames are read one after another,
- * and segment after segment. A segment may be sealed, and so renamed, between the look-up and the opening: then the other
- * name is tried; an open file stays what it was.
+ * and segment after segment. A segment may be sealed, and so renamed, between the look-up and the opening: then the
+ * other name is tried; an open file stays what it was.
  *
  * The walk: each event names the seq of the same document's event before it. From the newest the walk goes back to the
  * `created` one, which names none, and the events are then given forward. If its collection had a deletion before that
@@ -137,8 +137,7 @@ static enum tide_status frame_next(struct log_events *events, uint64_t wanted, s
                 return TIDE_OK;
             }
             break;
-        case LOG_FOUND_ERROR:
-            return error ? error->status : TIDE_IO;
+        case LOG_FOUND_ERROR: return error ? error->status : TIDE_IO;
         case LOG_FOUND_END:
             if (sealed) {
                 enum tide_status status = segment_open(events, events->frame.header.first_seq, error);
@@ -148,8 +147,10 @@ static enum tide_status frame_next(struct log_events *events, uint64_t wanted, s
                 break;
             } /* fall through */
         case LOG_FOUND_BAD:
-            return error_set(error, TIDE_CORRUPT, "%s: seq %" PRIu64 " is not where it was written, in the segment "
-                             "that begins with seq %" PRIu64, events->directory, wanted, events->segment_first_seq);
+            return error_set(error, TIDE_CORRUPT,
+                             "%s: seq %" PRIu64 " is not where it was written, in the segment "
+                             "that begins with seq %" PRIu64,
+                             events->directory, wanted, events->segment_first_seq);
         }
     }
 }
@@ -174,8 +175,8 @@ static bool filter_fits(const struct tide_event_filter *filter, const struct rec
     if (filter->collection && (filter->collection_length != record->collection_length ||
                                memcmp(filter->collection, record_collection(record), record->collection_length) != 0))
         return false;
-    return !filter->id || (filter->id_length == record->id_length &&
-                           memcmp(filter->id, record_id(record), record->id_length) == 0);
+    return !filter->id ||
+           (filter->id_length == record->id_length && memcmp(filter->id, record_id(record), record->id_length) == 0);
 }
 
 /* The next event of the scan, up to last_seq. */
@@ -280,8 +281,7 @@ static enum tide_status walk_collect(struct log_events *events, uint64_t newest_
 
 enum tide_status log_events_open_walk(const char *directory, struct frame_index *index,
                                       const struct tide_event_filter *filter, uint64_t newest_seq,
-                                      uint64_t first_delete_seq, struct log_events **opened,
-                                      struct tide_error *error)
+                                      uint64_t first_delete_seq, struct log_events **opened, struct tide_error *error)
 {
     struct log_events *events;
     enum tide_status status = log_events_open(directory, index, filter, &events, error);

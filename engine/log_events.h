@@ -17,8 +17,7 @@ enum tide_status log_events_open(const char *directory, struct frame_index *inde
  * first_delete_seq that of its collection's first deletion, 0 without one. */
 enum tide_status log_events_open_walk(const char *directory, struct frame_index *index,
                                       const struct tide_event_filter *filter, uint64_t newest_seq,
-                                      uint64_t first_delete_seq, struct log_events **events,
-                                      struct tide_error *error);
+                                      uint64_t first_delete_seq, struct log_events **events, struct tide_error *error);
 
 /* OK, NOT_FOUND at the end, CORRUPT, IO, MEMORY. The event is valid until the next call. */
 enum tide_status log_events_next(struct log_events *events, struct tide_event *event, struct tide_error *error);

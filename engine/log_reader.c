@@ -1,8 +1,8 @@
 /* log_reader.c - frames of one segment, in order, through a buffer of a megabyte that grows for a larger frame.
  *
  * Where no valid frame begins, the reader says so and stays: the caller decides whether that is the end, a torn tail or
- * damage, and may ask for the next valid frame behind it (log_reader_resync). That a stretch of document text looks like
- * a frame is impossible (format.c says why), so any valid frame found that way was once written as one. */
+ * damage, and may ask for the next valid frame behind it (log_reader_resync). That a stretch of document text looks
+ * like a frame is impossible (format.c says why), so any valid frame found that way was once written as one. */
 #include "log_reader.h"
 
 #include <errno.h>

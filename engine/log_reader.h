@@ -12,8 +12,8 @@ struct log_reader;
  * (another format version), IO, MEMORY. */
 enum tide_status log_reader_open(const char *directory, const char *name, struct log_reader **reader,
                                  struct tide_error *error);
-/* The same for a segment whose header is damaged: frames of the database `database_id` are read; NULL: of the one that the
- * first frame found belongs to. */
+/* The same for a segment whose header is damaged: frames of the database `database_id` are read; NULL: of the one that
+ * the first frame found belongs to. */
 enum tide_status log_reader_open_headless(const char *directory, const char *name, const uint8_t *database_id,
                                           struct log_reader **reader, struct tide_error *error);
 void log_reader_close(struct log_reader *reader); /* NULL does nothing */

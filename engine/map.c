@@ -43,8 +43,8 @@ struct map_shard {
     _Alignas(64) _Atomic uint64_t table;
     struct spin_lock lock;
     /* Guarded by the lock. */
-    uint64_t used;           /* slots that are not empty */
-    _Atomic uint64_t count;  /* documents; read without the lock as a figure: relaxed */
+    uint64_t used;          /* slots that are not empty */
+    _Atomic uint64_t count; /* documents; read without the lock as a figure: relaxed */
     struct map *map;
 };
 
@@ -263,11 +263,10 @@ static void table_copy(uint64_t from, uint64_t to)
         enum { AHEAD = 24 };
         if (i + AHEAD < total) {
             uint64_t next = i + AHEAD;
-            __builtin_prefetch(slot_block(atomic_load_explicit(
-                &buckets[next / BUCKET_SLOTS].slots[next % BUCKET_SLOTS], memory_order_relaxed)));
+            __builtin_prefetch(slot_block(
+                atomic_load_explicit(&buckets[next / BUCKET_SLOTS].slots[next % BUCKET_SLOTS], memory_order_relaxed)));
         }
-        uint64_t slot =
-            atomic_load_explicit(&buckets[i / BUCKET_SLOTS].slots[i % BUCKET_SLOTS], memory_order_relaxed);
+        uint64_t slot = atomic_load_explicit(&buckets[i / BUCKET_SLOTS].slots[i % BUCKET_SLOTS], memory_order_relaxed);
         if (!slot_in_use(slot))
             continue;
         const struct record *block = slot_block(slot);
@@ -350,8 +349,8 @@ struct found {
     const struct record *block;
 };
 
-/* Collects, in order, the `capacity` lowest hashes at or behind `from` of the home bucket `home`. Returns how many; *more:
- * there were others. The shard is locked, so nothing moves meanwhile. */
+/* Collects, in order, the `capacity` lowest hashes at or behind `from` of the home bucket `home`. Returns how many;
+ * *more: there were others. The shard is locked, so nothing moves meanwhile. */
 static size_t home_collect(uint64_t table, uint64_t home, uint64_t from, struct found *found, size_t capacity,
                            bool *more)
 {

@@ -45,15 +45,16 @@ uint64_t map_count(const struct map *map);
 struct map_place {
     struct map_shard *shard;
     uint64_t hash;
-    _Atomic uint64_t *slot;   /* where the block is, NULL when the id is absent */
-    struct record *block;     /* NULL: absent */
+    _Atomic uint64_t *slot; /* where the block is, NULL when the id is absent */
+    struct record *block;   /* NULL: absent */
 };
 
 /* Locks the id's shard and looks the id up. */
 void map_lock(struct map *map, uint64_t hash, const char *id, size_t id_length, struct map_place *place);
 void map_unlock(struct map_place *place);
 
-/* With the shard locked: makes sure that map_set can't fail for an absent id. May grow the shard. False: out of memory. */
+/* With the shard locked: makes sure that map_set can't fail for an absent id. May grow the shard. False: out of memory.
+ */
 bool map_reserve(struct map *map, struct map_place *place);
 
 /* Publishes `block` for the id, in place of place->block where there is one. */

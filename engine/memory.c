@@ -2,12 +2,13 @@
  *
  * Memory comes from the system in regions of 2 MiB, aligned so, on one huge page where the system gives one: a random
  * access then costs one TLB miss less. A region is divided into 32 units of 64 KiB; its description takes the beginning
- * of unit 0. A unit is a span of blocks of one size class (steps of 16 bytes up to 1 KiB, then of an eighth), or part of
- * a run that holds one table. Blocks over 16 KiB come from malloc, tables over 1 MiB from mmap.
+ * of unit 0. A unit is a span of blocks of one size class (steps of 16 bytes up to 1 KiB, then of an eighth), or part
+ * of a run that holds one table. Blocks over 16 KiB come from malloc, tables over 1 MiB from mmap.
  *
- * A span keeps its free blocks in a list within them. Spans of a class that have free blocks are in a list of the class,
- * those that got one last at its end, so that blocks are taken from the same few spans and the others can run empty. An
- * empty span becomes a free unit for any class, an empty region goes back to the system (one is kept in reserve).
+ * A span keeps its free blocks in a list within them. Spans of a class that have free blocks are in a list of the
+ * class, those that got one last at its end, so that blocks are taken from the same few spans and the others can run
+ * empty. An empty span becomes a free unit for any class, an empty region goes back to the system (one is kept in
+ * reserve).
  *
  * Each thread has, for each class, a small stack of free blocks which it alone touches; it is filled and emptied by
  * halves under the class's lock.
@@ -54,8 +55,8 @@ struct free_block {
 struct span {
     struct span *previous, *next; /* in the list of the class, while it has free blocks */
     struct free_block *free;
-    char *fresh, *end;            /* never used yet: from fresh to end */
-    uint32_t used, bytes;         /* blocks in use; size of a block */
+    char *fresh, *end;    /* never used yet: from fresh to end */
+    uint32_t used, bytes; /* blocks in use; size of a block */
     bool listed;
 };
 
@@ -162,8 +163,8 @@ void memory_destroy(struct memory *memory)
 /* Zeroed memory aligned to 2 MiB; NULL when there is none. `bytes` is a multiple of it. */
 static void *map_huge(size_t bytes)
 {
-    char *p = mmap(NULL, bytes + REGION_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1,
-                   0);
+    char *p =
+        mmap(NULL, bytes + REGION_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (p == MAP_FAILED)
         return NULL;
     char *aligned = (char *)(((uintptr_t)p + REGION_BYTES - 1) & ~(uintptr_t)(REGION_BYTES - 1));

@@ -12,7 +12,10 @@ struct option {
     uint64_t default_value, min, max;
 };
 
-#define OPTION(name, default_value, min, max) {#name, offsetof(struct tide_options, name), default_value, min, max}
+#define OPTION(name, default_value, min, max)                                                                          \
+    {                                                                                                                  \
+#name, offsetof(struct tide_options, name), default_value, min, max                                            \
+    }
 
 static const struct option options_table[] = {
     OPTION(batch_size, 1000, 1, TIDE_COUNT_MAX),

@@ -1,9 +1,9 @@
 /* reclaim.c - the queue of unlinked memory.
  *
- * The writer thread owns it: it is the one that learns when a replaced block has been written (log order is map order, so
- * a block is written before the event that replaces it), and once a batch it tags what came in since the last time with
- * the epoch that it ends, and frees what is old enough. A queue, because tags only rise. Tables of the map are replaced
- * by producers, seldom: they wait behind a mutex until the writer takes them over.
+ * The writer thread owns it: it is the one that learns when a replaced block has been written (log order is map order,
+ * so a block is written before the event that replaces it), and once a batch it tags what came in since the last time
+ * with the epoch that it ends, and frees what is old enough. A queue, because tags only rise. Tables of the map are
+ * replaced by producers, seldom: they wait behind a mutex until the writer takes them over.
  *
  * When there is no memory to remember a block with, the block is forgotten: it is lost until the engine closes, which
  * gives back all memory at once. */

@@ -1,14 +1,14 @@
 /* recovery.c - reading the log when a database opens.
  *
  * The active segment is opened first, then the sealed ones before it are read in order, then the active one: if another
- * process seals meanwhile, what was opened is still the same file, and sealed files keep their names. Every segment must
- * begin with the seq after its predecessor's last, every frame with the seq after the frame before it.
+ * process seals meanwhile, what was opened is still the same file, and sealed files keep their names. Every segment
+ * must begin with the seq after its predecessor's last, every frame with the seq after the frame before it.
  *
  * A sealed segment was synced as a whole, so anything wrong with one is damage. In the active segment frames at the end
- * may never have been synced: a crash may have left them missing, half there, or there behind a hole. What tells the two
- * apart is the durable watermark in every frame. Where the frame with seq E should be and is not valid, any valid frame
- * further on whose watermark is E or more proves that E was once on the disk: damage, and opening is refused. Otherwise
- * the tail is torn and is cut there, valid frames behind the hole included, since the log must not have gaps.
+ * may never have been synced: a crash may have left them missing, half there, or there behind a hole. What tells the
+ * two apart is the durable watermark in every frame. Where the frame with seq E should be and is not valid, any valid
+ * frame further on whose watermark is E or more proves that E was once on the disk: damage, and opening is refused.
+ * Otherwise the tail is torn and is cut there, valid frames behind the hole included, since the log must not have gaps.
  *
  * Creating a log and sealing a segment are done by renames (log.c); what an interrupted one left is finished here. */
 #include "recovery.h"
@@ -171,8 +171,8 @@ static enum tide_status sealed_read(struct reading *reading, uint64_t first_seq,
     return status;
 }
 
-/* With no valid frame at `end`: OK when the tail is torn, CORRUPT when it was durable. `frame` is what was found instead
- * if `found` says so. */
+/* With no valid frame at `end`: OK when the tail is torn, CORRUPT when it was durable. `frame` is what was found
+ * instead if `found` says so. */
 static enum tide_status tail_judge(struct reading *reading, struct log_reader *reader, enum log_found found,
                                    struct log_frame *frame, uint64_t end, struct tide_error *error)
 {
@@ -310,9 +310,9 @@ static enum tide_status sealed_read_all(struct reading *reading, uint64_t active
     }
     if (status == TIDE_OK && !reading->recovery->read_only && list.sealed_count > 0 &&
         list.sealed[list.sealed_count - 1] >= active_first_seq)
-        status = error_set(error, TIDE_CORRUPT, "%s: a sealed segment begins with seq %" PRIu64
-                           ", behind the active one's %" PRIu64, reading->recovery->directory,
-                           list.sealed[list.sealed_count - 1], active_first_seq);
+        status = error_set(error, TIDE_CORRUPT,
+                           "%s: a sealed segment begins with seq %" PRIu64 ", behind the active one's %" PRIu64,
+                           reading->recovery->directory, list.sealed[list.sealed_count - 1], active_first_seq);
     segment_list_free(&list);
     return status;
 }

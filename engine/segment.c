@@ -112,8 +112,7 @@ enum tide_status segment_create(const char *directory, const char *name, const s
     return result < 0 ? error_system(error, -result, "%s/%s: cannot create it", directory, name) : TIDE_OK;
 }
 
-enum tide_status segment_read_header(int fd, const char *name, struct segment_header *header,
-                                     struct tide_error *error)
+enum tide_status segment_read_header(int fd, const char *name, struct segment_header *header, struct tide_error *error)
 {
     uint8_t bytes[SEGMENT_HEADER_BYTES];
     int64_t got = file_read(fd, bytes, sizeof bytes, 0);

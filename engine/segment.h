@@ -36,7 +36,6 @@ enum tide_status segment_create(const char *directory, const char *name, const s
                                 struct tide_error *error);
 
 /* Reads and checks the header of an open segment. A file too short for one is CORRUPT. */
-enum tide_status segment_read_header(int fd, const char *name, struct segment_header *header,
-                                     struct tide_error *error);
+enum tide_status segment_read_header(int fd, const char *name, struct segment_header *header, struct tide_error *error);
 
 #endif

@@ -1,9 +1,9 @@
 /* survey.c - reads a log that may be damaged, from its first segment to its last, and divides each into pieces.
  *
- * Wherever the next frame isn't the one that must come (by checksum, or by its seq), the reader looks for the next valid
- * frame behind it. What lies between is to be removed, the seqs in between are missing. In the active segment this is
- * damage only if a later frame's durable watermark says that the missing seq once was on the disk; otherwise the tail is
- * torn, as in recovery.c, and ends there.
+ * Wherever the next frame isn't the one that must come (by checksum, or by its seq), the reader looks for the next
+ * valid frame behind it. What lies between is to be removed, the seqs in between are missing. In the active segment
+ * this is damage only if a later frame's durable watermark says that the missing seq once was on the disk; otherwise
+ * the tail is torn, as in recovery.c, and ends there.
  *
  * A segment whose own header is bad is read all the same: the other segments, or else its own frames (each carries the
  * beginning of the database's id), say whose it is. One of another database is removed as a whole. */
@@ -50,8 +50,7 @@ static void tell_progress(struct survey *survey, uint64_t bytes)
 static enum tide_status piece_add(struct survey_file *file, const struct piece *piece, struct tide_error *error)
 {
     struct piece *last = file->count > 0 ? &file->pieces[file->count - 1] : NULL;
-    if (last && piece->kind == PIECE_KEEP && last->kind == PIECE_KEEP &&
-        last->offset + last->bytes == piece->offset) {
+    if (last && piece->kind == PIECE_KEEP && last->kind == PIECE_KEEP && last->offset + last->bytes == piece->offset) {
         last->bytes += piece->bytes;
         return TIDE_OK;
     }
@@ -69,8 +68,7 @@ static enum tide_status piece_add(struct survey_file *file, const struct piece *
 
 /* Bytes from offset to offset + bytes are bad; seqs first..last are missing with them (last 0: unknown or none). */
 static enum tide_status damage_add(struct survey *survey, struct survey_file *file, uint64_t offset, uint64_t bytes,
-                                   uint64_t first_seq, uint64_t last_seq, const char *message,
-                                   struct tide_error *error)
+                                   uint64_t first_seq, uint64_t last_seq, const char *message, struct tide_error *error)
 {
     struct piece piece = {PIECE_REMOVE, offset, bytes, first_seq, last_seq};
     file->dirty = true;
@@ -264,8 +262,8 @@ static enum tide_status headless_open(struct survey *survey, struct survey_file 
                                       struct tide_error *error)
 {
     struct log_frame frame;
-    enum tide_status status = log_reader_open_headless(
-        survey->directory, file->name, id_is_known(survey) ? survey->database_id : NULL, reader, error);
+    enum tide_status status = log_reader_open_headless(survey->directory, file->name,
+                                                       id_is_known(survey) ? survey->database_id : NULL, reader, error);
     if (status != TIDE_OK)
         return status;
     log_reader_seek(*reader, SEGMENT_HEADER_BYTES - FRAME_ALIGNMENT);

@@ -33,7 +33,7 @@ struct survey_file {
 struct survey {
     /* In: */
     const char *directory;
-    bool in_use; /* a process writes: what is behind the last frame may be one in the making */
+    bool in_use;                    /* a process writes: what is behind the last frame may be one in the making */
     tide_finding_function *finding; /* may be NULL, as progress */
     tide_progress_function *progress;
     void *context;

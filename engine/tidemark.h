@@ -27,21 +27,21 @@ extern "C" {
 #define TIDE_VERSION "0.1.0"
 
 /* Status, the code that the Lua API shows, and a text for people. */
-#define TIDE_STATUS_MAP(X) \
-    X(OK, "ok", "fine") \
-    X(EXISTS, "exists", "the document exists already") \
-    X(NOT_FOUND, "not_found", "there is no such thing") \
-    X(CONFLICT, "conflict", "the document has another version") \
-    X(INVALID, "invalid", "the input cannot be stored") \
-    X(BUSY, "busy", "no room in the channel within the time allowed") \
-    X(TIMEOUT, "timeout", "the time allowed has passed") \
-    X(READ_ONLY, "read_only", "the database is open for reading alone") \
-    X(LOCKED, "locked", "another process has the database") \
-    X(CORRUPT, "corrupt", "the log is damaged") \
-    X(IO, "io", "the operating system reported an error") \
-    X(FULL, "full", "no space is left on the device") \
-    X(FAILED, "failed", "an earlier write failed; the database takes no more") \
-    X(CLOSED, "closed", "the database was closed") \
+#define TIDE_STATUS_MAP(X)                                                                                             \
+    X(OK, "ok", "fine")                                                                                                \
+    X(EXISTS, "exists", "the document exists already")                                                                 \
+    X(NOT_FOUND, "not_found", "there is no such thing")                                                                \
+    X(CONFLICT, "conflict", "the document has another version")                                                        \
+    X(INVALID, "invalid", "the input cannot be stored")                                                                \
+    X(BUSY, "busy", "no room in the channel within the time allowed")                                                  \
+    X(TIMEOUT, "timeout", "the time allowed has passed")                                                               \
+    X(READ_ONLY, "read_only", "the database is open for reading alone")                                                \
+    X(LOCKED, "locked", "another process has the database")                                                            \
+    X(CORRUPT, "corrupt", "the log is damaged")                                                                        \
+    X(IO, "io", "the operating system reported an error")                                                              \
+    X(FULL, "full", "no space is left on the device")                                                                  \
+    X(FAILED, "failed", "an earlier write failed; the database takes no more")                                         \
+    X(CLOSED, "closed", "the database was closed")                                                                     \
     X(MEMORY, "memory", "out of memory")
 
 enum tide_status {
@@ -65,8 +65,8 @@ enum tide_sync { TIDE_SYNC_DEFAULT, TIDE_SYNC_BATCH, TIDE_SYNC_INTERVAL, TIDE_SY
 enum tide_durability { TIDE_DURABILITY_DEFAULT, TIDE_ACCEPTED, TIDE_DURABLE };
 
 /* Ranges of the options, both ends included. The defaults are in engine/options.c. */
-#define TIDE_COUNT_MAX UINT64_C(1000000)           /* batch_size */
-#define TIDE_MILLISECONDS_MAX UINT64_C(86400000)   /* one day */
+#define TIDE_COUNT_MAX UINT64_C(1000000)         /* batch_size */
+#define TIDE_MILLISECONDS_MAX UINT64_C(86400000) /* one day */
 #define TIDE_BATCH_BYTES_MIN UINT64_C(4096)
 #define TIDE_BATCH_BYTES_MAX (UINT64_C(1) << 30)
 #define TIDE_PENDING_BYTES_MIN (UINT64_C(64) << 10)
@@ -81,18 +81,18 @@ enum tide_durability { TIDE_DURABILITY_DEFAULT, TIDE_ACCEPTED, TIDE_DURABLE };
 
 /* Zero means the default, or on a second open of the same directory: what is in force. */
 struct tide_options {
-    uint64_t batch_size;         /* events after which a batch is written; 1000 */
-    uint64_t flush_interval_ms;  /* longest time from an event's acceptance to its writing; 100 */
-    uint64_t batch_bytes_max;    /* bytes after which a batch is written; 4 MiB */
-    uint64_t pending_bytes_max;  /* bytes accepted and not yet written; 256 MiB */
-    uint64_t sync_interval_ms;   /* for TIDE_SYNC_INTERVAL; 1000 */
-    uint64_t timeout_ms;         /* longest wait of a write, for room or durability; none */
-    uint64_t segment_bytes;      /* size at which a segment is sealed; 256 MiB */
-    uint64_t document_bytes_max; /* larger documents are refused; 16 MiB */
-    enum tide_sync sync;         /* TIDE_SYNC_BATCH */
+    uint64_t batch_size;             /* events after which a batch is written; 1000 */
+    uint64_t flush_interval_ms;      /* longest time from an event's acceptance to its writing; 100 */
+    uint64_t batch_bytes_max;        /* bytes after which a batch is written; 4 MiB */
+    uint64_t pending_bytes_max;      /* bytes accepted and not yet written; 256 MiB */
+    uint64_t sync_interval_ms;       /* for TIDE_SYNC_INTERVAL; 1000 */
+    uint64_t timeout_ms;             /* longest wait of a write, for room or durability; none */
+    uint64_t segment_bytes;          /* size at which a segment is sealed; 256 MiB */
+    uint64_t document_bytes_max;     /* larger documents are refused; 16 MiB */
+    enum tide_sync sync;             /* TIDE_SYNC_BATCH */
     enum tide_durability durability; /* TIDE_ACCEPTED */
-    bool read_only;              /* no writer, no lock, nothing in the directory changes */
-    bool read_write;             /* the caller said read_only = false: a read-only engine contradicts it */
+    bool read_only;                  /* no writer, no lock, nothing in the directory changes */
+    bool read_write;                 /* the caller said read_only = false: a read-only engine contradicts it */
 };
 
 struct tide_engine;
@@ -230,7 +230,13 @@ enum tide_status tide_wait(struct tide_engine *engine, uint64_t seq, enum tide_l
 
 /* ---- Events ----------------------------------------------------------------------------------------------------- */
 
-enum tide_event_type { TIDE_EVENT_GAP = 0, TIDE_EVENT_CREATED = 1, TIDE_EVENT_UPDATED = 2, TIDE_EVENT_DELETED = 3, TIDE_EVENT_USER = 16 };
+enum tide_event_type {
+    TIDE_EVENT_GAP = 0,
+    TIDE_EVENT_CREATED = 1,
+    TIDE_EVENT_UPDATED = 2,
+    TIDE_EVENT_DELETED = 3,
+    TIDE_EVENT_USER = 16
+};
 
 /* "gap", "created", "updated", "deleted"; "user" for the rest. */
 const char *tide_event_type_name(uint8_t type);
@@ -269,26 +275,26 @@ void tide_events_close(struct tide_events *events);
 /* ---- Figures ---------------------------------------------------------------------------------------------------- */
 
 /* Name, and what the figure means; all are uint64_t. */
-#define TIDE_STATS_MAP(X) \
-    X(accepted, "seq of the newest accepted event") \
-    X(written, "seq of the newest written event") \
-    X(durable, "seq of the newest durable event") \
-    X(documents, "documents in all collections") \
-    X(collections, "collections used so far") \
-    X(batches, "frames with events written since opening") \
-    X(events_written, "events written since opening") \
-    X(bytes_written, "bytes of frames written since opening") \
-    X(syncs, "fdatasync calls of the log since opening") \
-    X(sync_us, "time spent in them") \
-    X(pending_bytes, "bytes accepted and not yet written") \
-    X(log_bytes, "bytes of all segments up to their last frame") \
-    X(segments, "segments of the log") \
-    X(memory_bytes, "memory taken from the system for documents and the map") \
-    X(block_bytes, "memory of the documents' blocks in use") \
-    X(retired_bytes, "memory that waits until no reader can see it") \
-    X(recovery_ms, "time that opening took") \
-    X(recovered_events, "events read while opening") \
-    X(torn_bytes, "bytes that opening cut from a torn tail") \
+#define TIDE_STATS_MAP(X)                                                                                              \
+    X(accepted, "seq of the newest accepted event")                                                                    \
+    X(written, "seq of the newest written event")                                                                      \
+    X(durable, "seq of the newest durable event")                                                                      \
+    X(documents, "documents in all collections")                                                                       \
+    X(collections, "collections used so far")                                                                          \
+    X(batches, "frames with events written since opening")                                                             \
+    X(events_written, "events written since opening")                                                                  \
+    X(bytes_written, "bytes of frames written since opening")                                                          \
+    X(syncs, "fdatasync calls of the log since opening")                                                               \
+    X(sync_us, "time spent in them")                                                                                   \
+    X(pending_bytes, "bytes accepted and not yet written")                                                             \
+    X(log_bytes, "bytes of all segments up to their last frame")                                                       \
+    X(segments, "segments of the log")                                                                                 \
+    X(memory_bytes, "memory taken from the system for documents and the map")                                          \
+    X(block_bytes, "memory of the documents' blocks in use")                                                           \
+    X(retired_bytes, "memory that waits until no reader can see it")                                                   \
+    X(recovery_ms, "time that opening took")                                                                           \
+    X(recovered_events, "events read while opening")                                                                   \
+    X(torn_bytes, "bytes that opening cut from a torn tail")                                                           \
     X(torn_seq, "first seq of the torn tail, 0 without one")
 
 struct tide_stats {
@@ -306,10 +312,10 @@ struct tide_report {
     uint64_t segments, frames, events, first_seq, last_seq, log_bytes;
     uint64_t first_time_us, last_time_us;
     uint64_t created, updated, deleted;
-    uint64_t damages;         /* pieces that were once durable and are bad */
-    uint64_t missing_events;  /* seqs that damage took, as far as known */
+    uint64_t damages;                           /* pieces that were once durable and are bad */
+    uint64_t missing_events;                    /* seqs that damage took, as far as known */
     uint64_t torn_bytes, torn_offset, torn_seq; /* torn tail of the active segment */
-    bool torn, clean_close, in_use; /* in_use: a process has the lock */
+    bool torn, clean_close, in_use;             /* in_use: a process has the lock */
     uint8_t database_id[16];
     uint32_t format_version;
     uint64_t removed_bytes; /* repair: what went to the side file */

@@ -1,5 +1,5 @@
-/* verify.c - tide_verify: the survey of a log, told. Whether a process has the directory shows in its lock file, which is
- * only opened, never made. */
+/* verify.c - tide_verify: the survey of a log, told. Whether a process has the directory shows in its lock file, which
+ * is only opened, never made. */
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
@@ -32,11 +32,8 @@ enum tide_status tide_verify(const char *path, struct tide_report *report, tide_
         return error_set(told, TIDE_NOT_FOUND, "%s: there is no such directory", path);
     if (result < 0 || !found.is_directory)
         return error_system(told, result < 0 ? -result : ENOTDIR, "%s", path);
-    struct survey survey = {.directory = path,
-                            .in_use = is_in_use(path),
-                            .finding = finding,
-                            .progress = progress,
-                            .context = context};
+    struct survey survey = {
+        .directory = path, .in_use = is_in_use(path), .finding = finding, .progress = progress, .context = context};
     enum tide_status status = survey_run(&survey, told);
     *report = survey.report;
     survey_free(&survey);

@@ -197,7 +197,6 @@ enum tide_status tide_wait(struct tide_engine *engine, uint64_t seq, enum tide_l
     if (status != TIDE_OK)
         return status;
     if (seq >= channel_tail(&engine->channel))
-        return error_set(error, TIDE_INVALID, "%s: seq %" PRIu64 " has not been given out yet", engine->directory,
-                         seq);
+        return error_set(error, TIDE_INVALID, "%s: seq %" PRIu64 " has not been given out yet", engine->directory, seq);
     return wait_for_watermark(engine, seq, level, clock_deadline_us(timeout_ms), error);
 }

@@ -85,9 +85,8 @@ static void first_delete_note(struct tide_collection *collection, uint64_t seq)
 }
 
 /* The locked part: precondition, place, publication. Returns the status; on OK the event is accepted. */
-static enum tide_status write_publish(struct tide_collection *collection, const struct tide_write *write,
-                                      uint64_t hash, struct record *block, struct tide_written *written,
-                                      struct tide_error *error)
+static enum tide_status write_publish(struct tide_collection *collection, const struct tide_write *write, uint64_t hash,
+                                      struct record *block, struct tide_written *written, struct tide_error *error)
 {
     struct channel *channel = &collection->engine->channel;
     struct map_place place;
@@ -143,11 +142,10 @@ static enum tide_status write_claim(struct tide_engine *engine, const struct tid
 }
 
 /* Waits until `version` is durable; a timeout leaves the write accepted and says so. */
-static enum tide_status write_wait(struct tide_collection *collection, const struct tide_write *write,
-                                   uint64_t version, uint64_t deadline_us, struct tide_error *error)
+static enum tide_status write_wait(struct tide_collection *collection, const struct tide_write *write, uint64_t version,
+                                   uint64_t deadline_us, struct tide_error *error)
 {
-    enum tide_status status =
-        wait_for_watermark(collection->engine, version, TIDE_LEVEL_DURABLE, deadline_us, error);
+    enum tide_status status = wait_for_watermark(collection->engine, version, TIDE_LEVEL_DURABLE, deadline_us, error);
     if (status == TIDE_TIMEOUT)
         error_set(error, TIDE_TIMEOUT, NAMED_FORMAT "accepted as version %" PRIu64 ", but not durable in time",
                   NAMED_VALUES(collection, write), version);

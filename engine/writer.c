@@ -1,20 +1,20 @@
 /* writer.c - the one thread that writes the log.
  *
  * It sleeps until a batch is due: batch_size events wait, or batch_bytes_max bytes, or the first one has waited for
- * flush_interval_ms, or somebody waits (for a watermark, for room, for the end). Then it takes events from the channel in
- * seq order, copies their blocks as they are into one frame, hands that to the log, raises the written watermark, gives
- * the room back, and syncs as the policy or a waiter asks. What is accepted during a sync is the next batch: that is the
- * group commit.
+ * flush_interval_ms, or somebody waits (for a watermark, for room, for the end). Then it takes events from the channel
+ * in seq order, copies their blocks as they are into one frame, hands that to the log, raises the written watermark,
+ * gives the room back, and syncs as the policy or a waiter asks. What is accepted during a sync is the next batch: that
+ * is the group commit.
  *
- * While it sleeps no producer makes a system call for it but the one that completes a batch. With nothing to do it looks
- * again after each flush interval, so the deadline of an event that came meanwhile lies still ahead; after a second of
- * that it sleeps until the next event wakes it.
+ * While it sleeps no producer makes a system call for it but the one that completes a batch. With nothing to do it
+ * looks again after each flush interval, so the deadline of an event that came meanwhile lies still ahead; after a
+ * second of that it sleeps until the next event wakes it.
  *
  * A block that an event replaced was written before that event was, since log order is map order; so after a batch the
  * blocks which its events replaced wait for nothing but the readers that may still see them (reclaim.h).
  *
- * The first failure of a write or a sync is final: it latches the engine (engine_fail) and the thread only waits for its
- * end. Nothing is tried again, above all no fdatasync: after a failed one the kernel may have dropped the pages. */
+ * The first failure of a write or a sync is final: it latches the engine (engine_fail) and the thread only waits for
+ * its end. Nothing is tried again, above all no fdatasync: after a failed one the kernel may have dropped the pages. */
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -84,9 +84,8 @@ static uint64_t batch_due_us(struct tide_engine *engine)
 static uint64_t interval_sync_due_us(const struct writer *writer)
 {
     const struct tide_engine *engine = writer->engine;
-    if (engine->options.sync != TIDE_SYNC_INTERVAL ||
-        atomic_load_explicit(&engine->durable, memory_order_relaxed) ==
-            atomic_load_explicit(&engine->written, memory_order_relaxed))
+    if (engine->options.sync != TIDE_SYNC_INTERVAL || atomic_load_explicit(&engine->durable, memory_order_relaxed) ==
+                                                          atomic_load_explicit(&engine->written, memory_order_relaxed))
         return UINT64_MAX;
     return writer->last_sync_us + engine->options.sync_interval_ms * 1000;
 }

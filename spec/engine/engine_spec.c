@@ -278,12 +278,9 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, directory_make, directory_remove)
-        TEST(what_was_written_is_there_after_reopening),
-        TEST(a_directory_has_one_engine_in_a_process),
-        TEST(many_threads_through_a_small_channel_lose_nothing),
-        TEST(a_failed_sync_is_final),
-        TEST(a_close_sends_waiters_home_and_keeps_their_writes),
-        TEST(a_forked_child_is_refused),
+        TEST(what_was_written_is_there_after_reopening),         TEST(a_directory_has_one_engine_in_a_process),
+        TEST(many_threads_through_a_small_channel_lose_nothing), TEST(a_failed_sync_is_final),
+        TEST(a_close_sends_waiters_home_and_keeps_their_writes), TEST(a_forked_child_is_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
