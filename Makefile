@@ -1,8 +1,10 @@
 # Everything that is built goes into $(B). `make help` lists the targets.
 
 B ?= build
-CC ?= gcc
-CXX ?= g++
+CC = gcc
+CXX = g++
+V ?=
+Q = $(if $(V),,@echo "  $(1) $@";)
 PREFIX ?= /usr/local
 LUA ?= lua5.4
 SANITIZE ?=
@@ -39,23 +41,23 @@ setup: ## install what is missing of Debian's packages
 	@scripts/setup
 
 run: setup ## build, then run the main job in a fresh directory under build/
-	@$(MAKE) --no-print-directory all
+	@$(MAKE) --no-print-directory -j2 all
 	@$(LUA) scripts/main-job.lua $(B)
 
 test: setup ## build, then run all specs
-	@$(MAKE) --no-print-directory all specs
+	@$(MAKE) --no-print-directory -j2 all specs
 	@scripts/test $(B)
 
 test-asan: setup ## the specs under AddressSanitizer and UndefinedBehaviorSanitizer
-	@$(MAKE) --no-print-directory B=build/asan SANITIZE=address,undefined all specs
+	@$(MAKE) --no-print-directory -j2 B=build/asan SANITIZE=address,undefined all specs
 	@TIDEMARK_SANITIZER=asan scripts/test build/asan
 
 test-tsan: setup ## the specs under ThreadSanitizer
-	@$(MAKE) --no-print-directory B=build/tsan SANITIZE=thread all specs
+	@$(MAKE) --no-print-directory -j2 B=build/tsan SANITIZE=thread all specs
 	@TIDEMARK_SANITIZER=tsan scripts/test build/tsan
 
 coverage: setup ## lines of the engine that the specs run
-	@$(MAKE) --no-print-directory B=build/coverage OPTIMIZE="-O1 -g --coverage" all specs
+	@$(MAKE) --no-print-directory -j2 B=build/coverage OPTIMIZE="-O1 -g --coverage" all specs
 	@scripts/test build/coverage
 	@gcovr --root . --filter engine/ --object-directory build/coverage --fail-under-line 90 build/coverage
 
@@ -85,20 +87,20 @@ clean: ## remove everything built
 specs: $(engine_specs)
 
 $(B)/libtidemark.a: $(engine_objects)
-	rm -f $@ && ar rcs $@ $^
+	$(call Q,AR)rm -f $@ && ar rcs $@ $^
 
 $(B)/tidemark.so: $(module_objects) $(engine_objects)
-	$(CXX) -shared $(if $(SANITIZE),-fsanitize=$(SANITIZE)) $(OPTIMIZE) -o $@ $^ $(LIBS) $(LDFLAGS)
+	$(call Q,LD)$(CXX) -shared $(if $(SANITIZE),-fsanitize=$(SANITIZE)) $(OPTIMIZE) -o $@ $^ $(LIBS) $(LDFLAGS)
 
 $(B)/tidemark: $(command_objects) $(B)/commands.o $(module_objects) $(engine_objects)
-	$(CXX) $(if $(SANITIZE),-fsanitize=$(SANITIZE)) $(OPTIMIZE) -rdynamic -o $@ $^ $(LUA_LIBS) $(LIBS) -ldl $(LDFLAGS)
+	$(call Q,LD)$(CXX) $(if $(SANITIZE),-fsanitize=$(SANITIZE)) $(OPTIMIZE) -rdynamic -o $@ $^ $(LUA_LIBS) $(LIBS) -ldl $(LDFLAGS)
 
 $(B)/commands.c: scripts/embed.lua $(command_chunks)
 	@mkdir -p $(@D)
-	$(LUA) scripts/embed.lua $@ $(command_chunks)
+	$(call Q,LUA)$(LUA) scripts/embed.lua $@ $(command_chunks)
 
 $(B)/commands.o: $(B)/commands.c
-	$(CC) $(CFLAGS_ALL) -Ibindings -c -o $@ $<
+	$(call Q,CC)$(CC) $(CFLAGS_ALL) -Ibindings -c -o $@ $<
 
 $(B)/env:
 	@mkdir -p $(@D)
@@ -107,14 +109,14 @@ $(B)/env:
 
 $(B)/%.o: %.c
 	@mkdir -p $(@D)
-	$(CC) $(CFLAGS_ALL) -c -o $@ $<
+	$(call Q,CC)$(CC) $(CFLAGS_ALL) -c -o $@ $<
 
 $(B)/%.o: %.cc
 	@mkdir -p $(@D)
-	$(CXX) $(CXXFLAGS_ALL) -c -o $@ $<
+	$(call Q,CXX)$(CXX) $(CXXFLAGS_ALL) -c -o $@ $<
 
 $(B)/spec/%: spec/engine/%.c $(B)/libtidemark.a
 	@mkdir -p $(@D)
-	$(CC) $(CFLAGS_ALL) -Iengine -o $@ $< $(B)/libtidemark.a -lcmocka $(ENGINE_LIBS) $(LDFLAGS)
+	$(call Q,CC)$(CC) $(CFLAGS_ALL) -Iengine -o $@ $< $(B)/libtidemark.a -lcmocka $(ENGINE_LIBS) $(LDFLAGS)
 
 -include $(shell find $(B) -name '*.d' 2>/dev/null)

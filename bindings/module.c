@@ -77,13 +77,13 @@ uint64_t timeout_optional(lua_State *L, int index, uint64_t absent)
 int choice_check(lua_State *L, int index, int argument, const char *name, const char *const names[])
 {
     const char *text = lua_type(L, index) == LUA_TSTRING ? lua_tostring(L, index) : NULL;
+    for (int i = 0; text && names[i]; i++)
+        if (strcmp(text, names[i]) == 0)
+            return i;
     luaL_Buffer all;
     luaL_buffinit(L, &all);
     for (int i = 0; names[i]; i++) {
-        if (text && strcmp(text, names[i]) == 0)
-            return i;
-        if (i > 0)
-            luaL_addstring(&all, ", ");
+        luaL_addstring(&all, i > 0 ? ", " : "");
         luaL_addstring(&all, names[i]);
     }
     luaL_pushresult(&all);
