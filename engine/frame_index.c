@@ -6,6 +6,8 @@
 #include <pthread.h>
 #include <stdlib.h>
 
+#include "format.h"
+
 #include "error.h"
 
 struct indexed {
@@ -58,13 +60,25 @@ static bool array_reserve(void **array, size_t count, size_t *capacity, size_t b
     return true;
 }
 
+/* Adds the entry of a frame in the newest segment; with the mutex. */
+static bool frame_enter(struct frame_index *index, uint64_t first_seq, uint64_t offset)
+{
+    if (!array_reserve((void **)&index->frames, index->frame_count, &index->frame_capacity, sizeof *index->frames))
+        return false;
+    index->frames[index->frame_count++] = (struct indexed){first_seq, offset, index->segment_count - 1};
+    return true;
+}
+
 enum tide_status frame_index_add_segment(struct frame_index *index, uint64_t first_seq)
 {
     pthread_mutex_lock(&index->mutex);
     bool room = array_reserve((void **)&index->segments, index->segment_count, &index->segment_capacity,
                               sizeof *index->segments);
-    if (room)
+    if (room) {
         index->segments[index->segment_count++] = (struct indexed_segment){.first_seq = first_seq};
+        /* A segment's beginning is always an entry: it may hold a gap and nothing else. */
+        room = frame_enter(index, first_seq, SEGMENT_HEADER_BYTES);
+    }
     pthread_mutex_unlock(&index->mutex);
     return room ? TIDE_OK : TIDE_MEMORY;
 }
@@ -77,19 +91,11 @@ void frame_index_seal(struct frame_index *index)
     pthread_mutex_unlock(&index->mutex);
 }
 
-enum tide_status frame_index_add_frame(struct frame_index *index, uint64_t first_seq, uint64_t offset, uint64_t bytes)
+enum tide_status frame_index_add_frame(struct frame_index *index, uint64_t first_seq, uint64_t offset)
 {
-    (void)bytes;
     pthread_mutex_lock(&index->mutex);
-    size_t segment = index->segment_count - 1;
-    const struct indexed *last = index->frame_count > 0 ? &index->frames[index->frame_count - 1] : NULL;
-    bool room = true;
-    if (!last || last->segment != segment || offset - last->offset >= FRAME_INDEX_STEP) {
-        room =
-            array_reserve((void **)&index->frames, index->frame_count, &index->frame_capacity, sizeof *index->frames);
-        if (room)
-            index->frames[index->frame_count++] = (struct indexed){first_seq, offset, segment};
-    }
+    const struct indexed *last = &index->frames[index->frame_count - 1];
+    bool room = offset - last->offset < FRAME_INDEX_STEP || frame_enter(index, first_seq, offset);
     pthread_mutex_unlock(&index->mutex);
     return room ? TIDE_OK : TIDE_MEMORY;
 }

@@ -24,7 +24,7 @@ enum tide_status frame_index_add_segment(struct frame_index *index, uint64_t fir
 void frame_index_seal(struct frame_index *index);
 
 /* Adds a frame of the newest segment; it may choose not to keep it. */
-enum tide_status frame_index_add_frame(struct frame_index *index, uint64_t first_seq, uint64_t offset, uint64_t bytes);
+enum tide_status frame_index_add_frame(struct frame_index *index, uint64_t first_seq, uint64_t offset);
 
 /* Where to begin reading for `seq`: a frame boundary at or before the frame that holds it. */
 struct frame_place {

@@ -206,7 +206,7 @@ enum tide_status log_append(struct log *log, uint8_t *frame, size_t bytes, uint6
     if (status != TIDE_OK)
         return status;
     log->next_seq = first_seq + events;
-    if (frame_index_add_frame(log->index, first_seq, offset, bytes) != TIDE_OK)
+    if (frame_index_add_frame(log->index, first_seq, offset) != TIDE_OK)
         return error_set(error, TIDE_MEMORY, "out of memory");
     return TIDE_OK;
 }

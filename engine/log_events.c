@@ -109,9 +109,7 @@ static enum tide_status segment_open(struct log_events *events, uint64_t first_s
 static enum tide_status place_seek(struct log_events *events, uint64_t seq, struct tide_error *error)
 {
     struct frame_place place;
-    if (!frame_index_find(events->index, seq, &place) && !frame_index_find(events->index, UINT64_MAX, &place))
-        return error_set(error, TIDE_NOT_FOUND, "the log is empty");
-    if (place.segment_first_seq > seq || !frame_index_find(events->index, seq, &place))
+    if (!frame_index_find(events->index, seq, &place))
         return error_set(error, TIDE_NOT_FOUND, "%s: the log does not reach back to seq %" PRIu64, events->directory,
                          seq);
     if (!events->reader || events->segment_first_seq != place.segment_first_seq) {

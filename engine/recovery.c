@@ -70,7 +70,6 @@ static enum tide_status log_create(const struct recovery *recovery, struct tide_
 struct reading {
     struct recovery *recovery;
     uint64_t expected; /* the seq that must come next */
-    bool any;          /* a segment was read: its database id is in the position */
 };
 
 static enum tide_status frame_apply(struct reading *reading, const struct log_frame *frame, struct tide_error *error)
@@ -90,7 +89,7 @@ static enum tide_status frame_apply(struct reading *reading, const struct log_fr
     }
     recovery->events += frame->header.events;
     reading->expected += frame->header.events;
-    if (frame_index_add_frame(recovery->index, frame->header.first_seq, frame->offset, frame->header.bytes) != TIDE_OK)
+    if (frame_index_add_frame(recovery->index, frame->header.first_seq, frame->offset) != TIDE_OK)
         return error_set(error, TIDE_MEMORY, "out of memory");
     return TIDE_OK;
 }
@@ -100,9 +99,6 @@ static enum tide_status segment_join(struct reading *reading, const struct segme
                                      struct tide_error *error)
 {
     struct recovery *recovery = reading->recovery;
-    if (!reading->any)
-        memcpy(recovery->position.database_id, header->database_id, DATABASE_ID_BYTES);
-    reading->any = true;
     if (memcmp(recovery->position.database_id, header->database_id, DATABASE_ID_BYTES) != 0)
         return error_set(error, TIDE_CORRUPT, "%s/%s: a segment of another database", recovery->directory, name);
     if (header->first_seq > reading->expected)
@@ -328,6 +324,7 @@ enum tide_status recovery_run(struct recovery *recovery, struct tide_error *erro
     enum tide_status status = active_open(recovery, &reader, &name, error);
     if (status != TIDE_OK || !reader)
         return status;
+    memcpy(recovery->position.database_id, log_reader_header(reader)->database_id, DATABASE_ID_BYTES);
     status = sealed_read_all(&reading, log_reader_header(reader)->first_seq, error);
     if (status == TIDE_OK)
         status = active_read(&reading, reader, name, error);

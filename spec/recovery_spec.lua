@@ -147,7 +147,7 @@ describe("a damaged log", function()
         assert.equal(10000, #event.document.pad)
       end
     end
-    assert.is_true(seq >= kept_min)
+    assert.is_true(seq >= kept_min, "the events end at " .. seq)
     assert.is_true(count >= kept_min, count .. " events kept")
     assert.equal(count, #db:collection "c")
     assert(db:collection "c":create { pad = ("p"):rep(10000) })
@@ -240,8 +240,8 @@ describe("a damaged log", function()
           local id, version = assert(c:create({ pad = ("p"):rep(i % 700) }, { durability = i % 10 == 0 and "durable" or nil }))
           if i % 10 == 0 then out:write(id, " ", version, "\n") end
         end]])
-      workspace.run(("LUA_CPATH_5_4='%s/?.so;;' timeout -s KILL 0.%d lua5.4 %s %s %s"):format(workspace.build,
-        15 + round * 3 % 40, script, path, printed))
+      workspace.run(("LUA_CPATH_5_4='%s/?.so;;' lua5.4 %s %s %s & sleep 0.%d; kill -9 $!; wait $!"):format(
+        workspace.build, script, path, printed, 15 + round * 3 % 40))
       os.remove(script)
       local db <close> = assert(tidemark.open(path))
       local c = db:collection "c"
