@@ -90,11 +90,11 @@ static int check(lua_State *L, check_function *function)
     lua_createtable(L, 0, 24);
 #define X(name) field(L, #name, report.name);
     X(segments)
-    X(frames) X(events) X(first_seq) X(last_seq) X(log_bytes) X(first_time_us) X(last_time_us) X(created) X(updated)
-        X(deleted) X(damages) X(missing_events) X(torn_bytes) X(torn_offset) X(torn_seq) X(format_version)
-            X(removed_bytes)
+    X(frames)
+    X(events) X(first_seq) X(last_seq) X(log_bytes) X(first_time_us) X(last_time_us) X(created) X(updated) X(deleted)
+        X(damages) X(missing_events) X(torn_bytes) X(torn_offset) X(torn_seq) X(format_version) X(removed_bytes)
 #undef X
-                lua_pushboolean(L, report.torn);
+            lua_pushboolean(L, report.torn);
     lua_setfield(L, -2, "torn");
     lua_pushboolean(L, report.clean_close);
     lua_setfield(L, -2, "clean_close");

@@ -240,8 +240,10 @@ describe("a damaged log", function()
           local id, version = assert(c:create({ pad = ("p"):rep(i % 700) }, { durability = i % 10 == 0 and "durable" or nil }))
           if i % 10 == 0 then out:write(id, " ", version, "\n") end
         end]])
-      workspace.run(("LUA_CPATH_5_4='%s/?.so;;' lua5.4 %s %s %s & sleep 0.%d; kill -9 $!; wait $!"):format(
-        workspace.build, script, path, printed, 15 + round * 3 % 40))
+      local before = #workspace.read(printed)
+      workspace.run(([[%s lua5.4 %s %s %s & for i in $(seq 600); do [ $(stat -c %%s %s) -gt %d ] && break
+        sleep 0.05; done; sleep 0.0%d; kill -9 $!; wait $!]]):format(workspace.lua_environment, script, path, printed,
+        printed, before, round * 7 % 10))
       os.remove(script)
       local db <close> = assert(tidemark.open(path))
       local c = db:collection "c"

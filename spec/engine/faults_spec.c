@@ -1,5 +1,5 @@
-/* faults_spec.c - each call on files fails in turn, once and for good: what was durable is there afterwards, what is there
- * is a prefix, and the error says what happened. The disk is the real one; the faults stand in file_calls. */
+/* faults_spec.c - each call on files fails in turn, once and for good: what was durable is there afterwards, what is
+ * there is a prefix, and the error says what happened. The disk is the real one; the faults stand in file_calls. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -15,15 +15,16 @@
 #include "file.h"
 #include "tidemark.h"
 
-#define CALLS(X) \
-    X(open) X(pread) X(pwrite) X(fdatasync) X(fsync) X(ftruncate) X(fallocate) X(rename) X(unlink) X(mkdir) X(stat) \
-    X(fstat) X(flock) X(list)
+#define CALLS(X)                                                                                                       \
+    X(open)                                                                                                            \
+    X(pread) X(pwrite) X(fdatasync) X(fsync) X(ftruncate) X(fallocate) X(rename) X(unlink) X(mkdir) X(stat) X(fstat)   \
+        X(flock) X(list)
 
 enum call {
 #define X(name) CALL_##name,
     CALLS(X)
 #undef X
-    CALL_COUNT
+        CALL_COUNT
 };
 
 static const char *const call_names[] = {
@@ -81,10 +82,10 @@ static ssize_t fault_pwrite(void *context, int fd, const void *buffer, size_t by
     return -1;
 }
 
-#define FAULT_FD(name) \
-    static int fault_##name(void *context, int fd) \
-    { \
-        return fails(CALL_##name) ? -1 : SYSTEM->name(context, fd); \
+#define FAULT_FD(name)                                                                                                 \
+    static int fault_##name(void *context, int fd)                                                                     \
+    {                                                                                                                  \
+        return fails(CALL_##name) ? -1 : SYSTEM->name(context, fd);                                                    \
     }
 FAULT_FD(fdatasync)
 FAULT_FD(fsync)
@@ -270,12 +271,12 @@ static void run_all(enum call call, int error, bool for_good, bool tear)
     assert_true(taken > 0);
 }
 
-#define TEST(name) \
-    static void a_failing_##name(void **state) \
-    { \
-        (void)state; \
-        run_all(CALL_##name, EIO, false, false); \
-        run_all(CALL_##name, EIO, true, false); \
+#define TEST(name)                                                                                                     \
+    static void a_failing_##name(void **state)                                                                         \
+    {                                                                                                                  \
+        (void)state;                                                                                                   \
+        run_all(CALL_##name, EIO, false, false);                                                                       \
+        run_all(CALL_##name, EIO, true, false);                                                                        \
     }
 TEST(open)
 TEST(pread)
@@ -356,11 +357,20 @@ static int remove_directory(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(a_failing_open),     cmocka_unit_test(a_failing_pread),     cmocka_unit_test(a_failing_pwrite),
-        cmocka_unit_test(a_failing_fdatasync), cmocka_unit_test(a_failing_fsync),    cmocka_unit_test(a_failing_ftruncate),
-        cmocka_unit_test(a_failing_fallocate), cmocka_unit_test(a_failing_rename),   cmocka_unit_test(a_failing_mkdir),
-        cmocka_unit_test(a_failing_stat),     cmocka_unit_test(a_failing_fstat),     cmocka_unit_test(a_failing_flock),
-        cmocka_unit_test(a_failing_list),     cmocka_unit_test(a_full_disk),
+        cmocka_unit_test(a_failing_open),
+        cmocka_unit_test(a_failing_pread),
+        cmocka_unit_test(a_failing_pwrite),
+        cmocka_unit_test(a_failing_fdatasync),
+        cmocka_unit_test(a_failing_fsync),
+        cmocka_unit_test(a_failing_ftruncate),
+        cmocka_unit_test(a_failing_fallocate),
+        cmocka_unit_test(a_failing_rename),
+        cmocka_unit_test(a_failing_mkdir),
+        cmocka_unit_test(a_failing_stat),
+        cmocka_unit_test(a_failing_fstat),
+        cmocka_unit_test(a_failing_flock),
+        cmocka_unit_test(a_failing_list),
+        cmocka_unit_test(a_full_disk),
         cmocka_unit_test(a_full_disk_is_told_as_full_then_failed),
     };
     return cmocka_run_group_tests_name("faults", tests, make_directory, remove_directory);

@@ -1,5 +1,11 @@
 -- workspace.lua: fresh directories for specs, and running programs.
+local uv = require "luv"
+
 local workspace = {}
+
+-- Under a sanitizer its library is preloaded here; most programs that specs start must not have it.
+uv.os_unsetenv "LD_PRELOAD"
+local preload = os.getenv "TIDEMARK_PRELOAD"
 
 local made = {}
 
@@ -37,15 +43,16 @@ workspace.build = os.getenv "TIDEMARK_BUILD" or "build"
 --- Runs a shell command; returns standard output, standard error, exit status.
 function workspace.run(command)
   local out, err = os.tmpname(), os.tmpname()
-  local preload = os.getenv "TIDEMARK_PRELOAD"
-  local environment = preload and "LD_PRELOAD= " or ""
-  local _, how, status = os.execute(("%s sh -c %s >%s 2>%s </dev/null"):format(environment,
-    "'" .. command:gsub("'", "'\\''") .. "'", out, err))
+  local _, how, status = os.execute(("sh -c '%s' >%s 2>%s </dev/null"):format(command:gsub("'", "'\\''"), out, err))
   local output, errors = workspace.read(out), workspace.read(err)
   os.remove(out)
   os.remove(err)
   return output, errors, how == "signal" and 128 + status or status
 end
+
+--- What to put in a shell command before lua5.4 so that it finds the module.
+workspace.lua_environment = ("%sLUA_CPATH_5_4='%s/?.so;;'"):format(preload and ("LD_PRELOAD='%s' "):format(preload) or "",
+  workspace.build)
 
 function workspace.command(arguments)
   return workspace.run(workspace.build .. "/tidemark " .. arguments)
@@ -55,10 +62,8 @@ end
 function workspace.lua(source, arguments)
   local file = os.tmpname()
   workspace.write(file, source)
-  local preload = os.getenv "TIDEMARK_PRELOAD"
-  local prefix = preload and ('LD_PRELOAD="%s" '):format(preload) or ""
-  local out, err, status = workspace.run(("%sLUA_CPATH_5_4='%s/?.so;;' exec lua5.4 %s %s"):format(prefix, workspace.build,
-    file, arguments or ""))
+  local out, err, status = workspace.run(("%s exec lua5.4 %s %s"):format(workspace.lua_environment, file,
+    arguments or ""))
   os.remove(file)
   return out, err, status
 end
