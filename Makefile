@@ -28,7 +28,7 @@ command_chunks := $(sort $(wildcard bindings/commands/*.lua))
 engine_specs := $(patsubst spec/engine/%.c,$(B)/spec/%,$(wildcard spec/engine/*_spec.c))
 
 .DEFAULT_GOAL := all
-.PHONY: all help setup run test test-asan test-tsan lint format coverage fresh install uninstall clean specs
+.PHONY: all help setup run test test-asan test-tsan lint format coverage fresh install uninstall clean specs rock install-rock
 .SECONDARY:
 .DELETE_ON_ERROR:
 
@@ -77,6 +77,12 @@ install: all ## install module, command, header and library under PREFIX
 	install -D -m 644 engine/tidemark.h $(DESTDIR)$(PREFIX)/include/tidemark.h
 	mkdir -p $(DESTDIR)$(PREFIX)/lib/pkgconfig
 	sed 's|@PREFIX@|$(PREFIX)|' engine/tidemark.pc.in > $(DESTDIR)$(PREFIX)/lib/pkgconfig/tidemark.pc
+
+rock: $(B)/tidemark.so $(B)/tidemark
+
+install-rock: rock
+	install -D -m 755 $(B)/tidemark.so $(ROCK_LUA)/tidemark.so
+	install -D -m 755 $(B)/tidemark $(ROCK_BIN)/tidemark
 
 uninstall: ## undo install
 	rm -f $(addprefix $(DESTDIR)$(PREFIX)/,bin/tidemark lib/lua/5.4/tidemark.so lib/libtidemark.a include/tidemark.h lib/pkgconfig/tidemark.pc)

@@ -2,6 +2,8 @@
 #include "tools.h"
 
 #include <lauxlib.h>
+#include <stddef.h>
+#include <string.h>
 #include <sys/ioctl.h>
 #include <time.h>
 #include <unistd.h>
@@ -69,6 +71,22 @@ static void on_progress(void *context, uint64_t done, uint64_t total)
     call(callbacks, 2);
 }
 
+/* The fields of a report that are uint64_t. */
+static const struct {
+    const char *name;
+    size_t offset;
+} report_fields[] = {
+#define FIELD(name)                                                                                                    \
+    {                                                                                                                  \
+#name, offsetof(struct tide_report, name)                                                                      \
+    }
+    FIELD(segments),  FIELD(frames),        FIELD(events),         FIELD(first_seq),  FIELD(last_seq),
+    FIELD(log_bytes), FIELD(first_time_us), FIELD(last_time_us),   FIELD(created),    FIELD(updated),
+    FIELD(deleted),   FIELD(damages),       FIELD(missing_events), FIELD(torn_bytes), FIELD(torn_offset),
+    FIELD(torn_seq),  FIELD(removed_bytes),
+#undef FIELD
+};
+
 typedef enum tide_status check_function(const char *, struct tide_report *, tide_finding_function *,
                                         tide_progress_function *, void *, struct tide_error *);
 
@@ -88,13 +106,13 @@ static int check(lua_State *L, check_function *function)
     if (status != TIDE_OK)
         return fail(L, &error);
     lua_createtable(L, 0, 24);
-#define X(name) field(L, #name, report.name);
-    X(segments)
-    X(frames)
-    X(events) X(first_seq) X(last_seq) X(log_bytes) X(first_time_us) X(last_time_us) X(created) X(updated) X(deleted)
-        X(damages) X(missing_events) X(torn_bytes) X(torn_offset) X(torn_seq) X(format_version) X(removed_bytes)
-#undef X
-            lua_pushboolean(L, report.torn);
+    for (size_t i = 0; i < sizeof report_fields / sizeof report_fields[0]; i++) {
+        uint64_t value;
+        memcpy(&value, (const char *)&report + report_fields[i].offset, sizeof value);
+        field(L, report_fields[i].name, value);
+    }
+    field(L, "format_version", report.format_version);
+    lua_pushboolean(L, report.torn);
     lua_setfield(L, -2, "torn");
     lua_pushboolean(L, report.clean_close);
     lua_setfield(L, -2, "clean_close");

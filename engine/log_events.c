@@ -286,7 +286,7 @@ enum tide_status log_events_open_walk(const char *directory, struct frame_index 
     if (status != TIDE_OK)
         return status;
     uint64_t oldest = newest_seq;
-    struct tide_error local;
+    struct tide_error local = {0};
     status = walk_collect(events, newest_seq, &oldest, error ? error : &local);
     if (status == TIDE_NOT_FOUND || status == TIDE_CORRUPT) {
         /* The chain leads into a part of the log that is gone: a scan gives what is left. */
@@ -309,7 +309,7 @@ enum tide_status log_events_open_walk(const char *directory, struct frame_index 
 
 enum tide_status log_events_next(struct log_events *events, struct tide_event *event, struct tide_error *error)
 {
-    struct tide_error local;
+    struct tide_error local = {0};
     struct tide_error *told = error ? error : &local;
     if (events->next_seq <= events->last_seq) {
         enum tide_status status = scan_next(events, event, told);

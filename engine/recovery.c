@@ -140,7 +140,7 @@ static enum tide_status sealed_read(struct reading *reading, uint64_t first_seq,
     char name[SEGMENT_NAME_BYTES];
     segment_sealed_name(name, first_seq);
     struct log_reader *reader;
-    struct tide_error local;
+    struct tide_error local = {0};
     struct tide_error *told = error ? error : &local;
     enum tide_status status = log_reader_open(recovery->directory, name, &reader, told);
     if (status != TIDE_OK)
@@ -172,7 +172,7 @@ static enum tide_status sealed_read(struct reading *reading, uint64_t first_seq,
 static enum tide_status tail_judge(struct reading *reading, struct log_reader *reader, enum log_found found,
                                    struct log_frame *frame, uint64_t end, struct tide_error *error)
 {
-    struct tide_error local;
+    struct tide_error local = {0};
     struct tide_error *told = error ? error : &local;
     if (found == LOG_FOUND_BAD)
         found = log_reader_resync(reader, frame, told);
@@ -235,7 +235,7 @@ static enum tide_status active_read(struct reading *reading, struct log_reader *
                                     struct tide_error *error)
 {
     struct recovery *recovery = reading->recovery;
-    struct tide_error local;
+    struct tide_error local = {0};
     struct tide_error *told = error ? error : &local;
     enum tide_status status = segment_join(reading, log_reader_header(reader), name, told);
     if (status != TIDE_OK)

@@ -267,7 +267,7 @@ static enum tide_status repair_locked(struct survey *survey, struct tide_error *
 enum tide_status tide_repair(const char *path, struct tide_report *report, tide_finding_function *finding,
                              tide_progress_function *progress, void *context, struct tide_error *error)
 {
-    struct tide_error local;
+    struct tide_error local = {0};
     struct tide_error *told = error ? error : &local;
     struct file_status found;
     *report = (struct tide_report){0};

@@ -23,7 +23,7 @@ static bool is_in_use(const char *directory)
 enum tide_status tide_verify(const char *path, struct tide_report *report, tide_finding_function *finding,
                              tide_progress_function *progress, void *context, struct tide_error *error)
 {
-    struct tide_error local;
+    struct tide_error local = {0};
     struct tide_error *told = error ? error : &local;
     struct file_status found;
     *report = (struct tide_report){0};

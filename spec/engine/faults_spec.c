@@ -17,8 +17,19 @@
 
 #define CALLS(X)                                                                                                       \
     X(open)                                                                                                            \
-    X(pread) X(pwrite) X(fdatasync) X(fsync) X(ftruncate) X(fallocate) X(rename) X(unlink) X(mkdir) X(stat) X(fstat)   \
-        X(flock) X(list)
+    X(pread)                                                                                                           \
+    X(pwrite)                                                                                                          \
+    X(fdatasync)                                                                                                       \
+    X(fsync)                                                                                                           \
+    X(ftruncate)                                                                                                       \
+    X(fallocate)                                                                                                       \
+    X(rename)                                                                                                          \
+    X(unlink)                                                                                                          \
+    X(mkdir)                                                                                                           \
+    X(stat)                                                                                                            \
+    X(fstat)                                                                                                           \
+    X(flock)                                                                                                           \
+    X(list)
 
 enum call {
 #define X(name) CALL_##name,
