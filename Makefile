@@ -90,7 +90,11 @@ uninstall: ## undo install
 clean: ## remove everything built
 	rm -rf $(B)
 
-specs: $(engine_specs)
+specs: $(engine_specs) $(B)/spec/slow_disk.so
+
+$(B)/spec/slow_disk.so: spec/support/slow_disk.c
+	@mkdir -p $(@D)
+	$(call Q,CC)$(CC) -std=gnu11 -D_GNU_SOURCE -O1 -fPIC -shared -o $@ $< -ldl
 
 $(B)/libtidemark.a: $(engine_objects)
 	$(call Q,AR)rm -f $@ && ar rcs $@ $^

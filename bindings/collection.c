@@ -6,6 +6,7 @@
 #include "module.h"
 
 #include <limits.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "lua_json.h"
@@ -226,39 +227,43 @@ static enum tide_status document_copy(struct collection *collection, const char 
     return status;
 }
 
-/* Merges the patch in state->patch into the document and writes it, again from the start when somebody was faster. */
+/* Reads the document as it is now, merges state->patch into it, and sets what is to be written. */
+static enum tide_status update_prepare(struct module_state *state, struct collection *collection,
+                                       struct tide_write *write, struct tide_error *error)
+{
+    uint64_t wanted = write->if_version, version;
+    const char *name = tide_collection_name(collection->collection);
+    enum tide_status status = document_copy(collection, write->id, write->id_length, &state->current, &version);
+    json_buffer_reset(&state->document);
+    error->message[0] = 0;
+    if (status == TIDE_NOT_FOUND) {
+        snprintf(error->message, sizeof error->message, "%s/%s: there is no such document", name, write->id);
+    } else if (status == TIDE_OK && wanted != TIDE_ANY_VERSION && wanted != version) {
+        status = TIDE_CONFLICT;
+        snprintf(error->message, sizeof error->message, "%s/%s: version is %llu, not %llu", name, write->id,
+                 (unsigned long long)version, (unsigned long long)wanted);
+    } else if (status == TIDE_OK && json_merge_patch(state->current.bytes, state->current.length, state->patch.bytes,
+                                                     state->patch.length, &state->document)) {
+        status = TIDE_MEMORY;
+    }
+    error->status = status;
+    write->if_version = version;
+    write->value = state->document.bytes;
+    write->value_length = state->document.length;
+    return status;
+}
+
+/* Merges and writes, again from the start when somebody was faster and no version was asked for. */
 static enum tide_status update_apply(struct module_state *state, struct collection *collection,
                                      const struct tide_write *wanted, struct tide_written *written,
                                      struct tide_error *error)
 {
-    struct tide_write write = *wanted;
-    *written = (struct tide_written){0};
     for (;;) {
-        uint64_t version;
-        enum tide_status status = document_copy(collection, write.id, write.id_length, &state->current, &version);
-        if (status == TIDE_MEMORY) {
-            *error = (struct tide_error){.status = TIDE_MEMORY};
-            return status;
-        }
-        json_buffer_reset(&state->document);
-        if (status == TIDE_OK && json_merge_patch(state->current.bytes, state->current.length, state->patch.bytes,
-                                                  state->patch.length, &state->document)) {
-            *error = (struct tide_error){.status = TIDE_MEMORY};
-            return TIDE_MEMORY;
-        }
-        /* An absent document, or another version than the one asked for: the engine says so in its words. */
-        write.if_version = wanted->if_version != TIDE_ANY_VERSION ? wanted->if_version
-                           : status == TIDE_OK                    ? version
-                                                                  : TIDE_ANY_VERSION;
-        if (status != TIDE_OK || write.if_version != version) {
-            write.value = "{}";
-            write.value_length = 2;
-            write.if_version = status == TIDE_OK ? write.if_version : UINT64_MAX - 1;
-        } else {
-            write.value = state->document.bytes;
-            write.value_length = state->document.length;
-        }
-        status = tide_write(collection->collection, &write, written, error);
+        struct tide_write write = *wanted;
+        *written = (struct tide_written){0};
+        enum tide_status status = update_prepare(state, collection, &write, error);
+        if (status == TIDE_OK)
+            status = tide_write(collection->collection, &write, written, error);
         if (status != TIDE_CONFLICT || wanted->if_version != TIDE_ANY_VERSION)
             return status;
     }
