@@ -26,6 +26,7 @@ module_objects := $(patsubst %.c,$(B)/%.o,$(filter-out $(command_sources),$(wild
 command_objects := $(patsubst %.c,$(B)/%.o,$(wildcard $(command_sources)))
 command_chunks := $(sort $(wildcard bindings/commands/*.lua))
 engine_specs := $(patsubst spec/engine/%.c,$(B)/spec/%,$(wildcard spec/engine/*_spec.c))
+binding_specs := $(patsubst spec/bindings/%.c,$(B)/spec/%,$(wildcard spec/bindings/*_spec.c))
 
 .DEFAULT_GOAL := all
 .PHONY: all help setup run test test-asan test-tsan lint format coverage fresh install uninstall clean specs rock install-rock
@@ -65,7 +66,7 @@ lint: setup ## clang-format, cppcheck and luacheck
 	@scripts/lint
 
 format: ## put the sources into their format
-	@clang-format -i engine/*.[ch] bindings/*.c bindings/*.h bindings/*.cc spec/engine/*.[ch]
+	@clang-format -i engine/*.[ch] bindings/*.c bindings/*.h bindings/*.cc spec/*/*.c
 
 fresh: ## make run and make test in a new minimal Debian
 	@scripts/fresh 'make run' 'make test'
@@ -90,7 +91,7 @@ uninstall: ## undo install
 clean: ## remove everything built
 	rm -rf $(B)
 
-specs: $(engine_specs) $(B)/spec/slow_disk.so
+specs: $(engine_specs) $(binding_specs) $(B)/spec/slow_disk.so
 
 $(B)/spec/slow_disk.so: spec/support/slow_disk.c
 	@mkdir -p $(@D)
@@ -124,6 +125,10 @@ $(B)/%.o: %.c
 $(B)/%.o: %.cc
 	@mkdir -p $(@D)
 	$(call Q,CXX)$(CXX) $(CXXFLAGS_ALL) -c -o $@ $<
+
+$(B)/spec/%: spec/bindings/%.c $(module_objects) $(B)/libtidemark.a
+	@mkdir -p $(@D)
+	$(call Q,LD)$(CC) $(CFLAGS_ALL) -o $@ $^ -lcmocka $(LUA_LIBS) $(LIBS) $(LDFLAGS)
 
 $(B)/spec/%: spec/engine/%.c $(B)/libtidemark.a
 	@mkdir -p $(@D)

@@ -114,11 +114,10 @@ int collection_each(lua_State *L)
     luaL_setmetatable(L, SCAN_TYPE);
     lua_pushvalue(L, 1);
     lua_setiuservalue(L, -2, 1);
-    lua_pushstring(L, luaL_optstring(L, 2, ""));
-    if (lua_isstring(L, 2)) {
-        lua_pop(L, 1);
+    if (lua_isnil(L, 2))
+        lua_pushliteral(L, "");
+    else
         lua_pushvalue(L, 2);
-    }
     lua_setiuservalue(L, -2, 2);
     lua_pushnil(L);
     lua_pushvalue(L, -2);

@@ -269,18 +269,13 @@ enum tide_status tide_repair(const char *path, struct tide_report *report, tide_
 {
     struct tide_error local = {0};
     struct tide_error *told = error ? error : &local;
-    struct file_status found;
-    *report = (struct tide_report){0};
-    int result = file_stat(path, &found);
-    if (result == -ENOENT)
-        return error_set(told, TIDE_NOT_FOUND, "%s: there is no such directory", path);
-    if (result < 0 || !found.is_directory)
-        return error_system(told, result < 0 ? -result : ENOTDIR, "%s", path);
+    enum tide_status status = survey_directory_check(path, report, told);
+    if (status != TIDE_OK)
+        return status;
     char *lock_path = file_path(path, LOCK_NAME);
     int lock = lock_path ? file_open(lock_path, O_RDWR | O_CREAT, 0644) : -ENOMEM;
     free(lock_path);
-    result = lock < 0 ? lock : file_lock(lock);
-    enum tide_status status = TIDE_OK;
+    int result = lock < 0 ? lock : file_lock(lock);
     if (result == -EWOULDBLOCK)
         status = error_set(told, TIDE_LOCKED, "%s is open in a process; close it before the repair", path);
     else if (result < 0)

@@ -362,6 +362,18 @@ static enum tide_status files_list(struct survey *survey, struct tide_error *err
     return status;
 }
 
+enum tide_status survey_directory_check(const char *path, struct tide_report *report, struct tide_error *error)
+{
+    struct file_status found;
+    *report = (struct tide_report){0};
+    int result = file_stat(path, &found);
+    if (result == -ENOENT)
+        return error_set(error, TIDE_NOT_FOUND, "%s: there is no such directory", path);
+    if (result < 0 || !found.is_directory)
+        return error_system(error, result < 0 ? -result : ENOTDIR, "%s", path);
+    return TIDE_OK;
+}
+
 enum tide_status survey_run(struct survey *survey, struct tide_error *error)
 {
     survey->expected = 1;

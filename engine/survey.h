@@ -46,6 +46,9 @@ struct survey {
     uint64_t expected, bytes_done, bytes_total, bytes_told;
 };
 
+/* Empties the report; OK when `path` is a directory, else NOT_FOUND or IO. */
+enum tide_status survey_directory_check(const char *path, struct tide_report *report, struct tide_error *error);
+
 /* Reads everything. OK whatever it finds; errors: NOT_FOUND, INVALID (another format version, a file that has a
  * segment's name almost), IO, MEMORY. survey_free in any case. */
 enum tide_status survey_run(struct survey *survey, struct tide_error *error);

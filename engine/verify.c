@@ -25,16 +25,12 @@ enum tide_status tide_verify(const char *path, struct tide_report *report, tide_
 {
     struct tide_error local = {0};
     struct tide_error *told = error ? error : &local;
-    struct file_status found;
-    *report = (struct tide_report){0};
-    int result = file_stat(path, &found);
-    if (result == -ENOENT)
-        return error_set(told, TIDE_NOT_FOUND, "%s: there is no such directory", path);
-    if (result < 0 || !found.is_directory)
-        return error_system(told, result < 0 ? -result : ENOTDIR, "%s", path);
+    enum tide_status status = survey_directory_check(path, report, told);
+    if (status != TIDE_OK)
+        return status;
     struct survey survey = {
         .directory = path, .in_use = is_in_use(path), .finding = finding, .progress = progress, .context = context};
-    enum tide_status status = survey_run(&survey, told);
+    status = survey_run(&survey, told);
     *report = survey.report;
     survey_free(&survey);
     return status;

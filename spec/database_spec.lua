@@ -330,6 +330,52 @@ describe("limits", function()
     assert.equal(1000000, #db:collection "c":get "x3".s)
   end)
 
+  it("hold a million documents in one collection, and as many replacements as you like", function()
+    local count = os.getenv "TIDEMARK_SANITIZER" and 50000 or 1000000
+    local path = workspace.path()
+    local before
+    do
+      local db <close> = assert(tidemark.open(path, { sync = "none" }))
+      local c = db:collection "c"
+      for i = 1, count do assert(c:create('{"id":"' .. i .. '","pad":"ppppppppppppppp"}')) end
+      assert.equal(count, #c)
+      assert(db:flush())
+      before = db:stats().memory_bytes
+      for i = 1, count do assert(c:put('{"id":"' .. i .. '","pad":"qqqqqqqqqqqqqqq"}')) end
+      assert(db:flush())
+      assert.is_true(db:stats().memory_bytes < before * 1.5)
+      assert.equal(count, #c)
+    end
+    local db <close> = assert(tidemark.open(path))
+    local c, seen = db:collection "c", 0
+    for _, text in c:each(nil, true) do
+      seen = seen + 1
+      if not text:find("qqqqq", 1, true) then error(text) end
+    end
+    assert.equal(count, seen)
+  end)
+
+  it("let handles be collected while others of theirs live", function()
+    local c, next_event, state
+    do
+      local db = assert(tidemark.open(workspace.path()))
+      c = db:collection "c"
+      for i = 1, 100 do assert(c:create { n = i }) end
+      assert(db:flush())
+      next_event, state = db:events()
+    end
+    collectgarbage()
+    collectgarbage()
+    assert.equal(100, #c)
+    assert.equal(1, next_event(state).seq)
+    local next_document, no_state, control, scan = c:each()
+    c = nil
+    collectgarbage()
+    collectgarbage()
+    assert.is_string((next_document(scan or no_state, control)))
+    assert.equal(2, next_event(state).seq)
+  end)
+
   it("hold ten thousand collections", function()
     local path = workspace.path()
     do

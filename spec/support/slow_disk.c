@@ -26,7 +26,7 @@ int fdatasync(int fd)
 
 ssize_t pwrite(int fd, const void *bytes, size_t length, off_t offset)
 {
-    static _Atomic(ssize_t (*)(int, const void *, size_t, off_t)) next;
+    static _Atomic(ssize_t(*)(int, const void *, size_t, off_t)) next;
     static _Atomic long written;
     if (!next)
         next = (ssize_t(*)(int, const void *, size_t, off_t))dlsym(RTLD_NEXT, "pwrite");
