@@ -19,11 +19,17 @@ CFLAGS_ALL = -std=gnu11 $(C_WARNINGS) $(COMMON) $(LUA_CFLAGS) $(CFLAGS)
 CXXFLAGS_ALL = -std=c++17 $(WARNINGS) $(COMMON) $(CXXFLAGS)
 ENGINE_LIBS = -lisal -lxxhash -lpthread
 LIBS = $(ENGINE_LIBS) -lsimdjson -lstdc++ -lm
+LLHTTP_SOURCES ?= /usr/share/llhttp
+LLHTTP_INCLUDE ?= /usr/share/include/llhttp
+LUV_CFLAGS := $(shell pkg-config --cflags lua5.4-luv libuv 2>/dev/null)
+LUV_LIBS := $(shell pkg-config --libs lua5.4-luv libuv 2>/dev/null)
+HTTP_CFLAGS = -DLLHTTP_STRICT_MODE=1 -isystem $(LLHTTP_INCLUDE) $(LUV_CFLAGS)
 
 engine_objects := $(patsubst %.c,$(B)/%.o,$(wildcard engine/*.c))
-command_sources := bindings/main.c bindings/tools.c
+command_sources := bindings/main.c bindings/tools.c $(wildcard bindings/http/*.c bindings/server/*.c bindings/load/*.c)
 module_objects := $(patsubst %.c,$(B)/%.o,$(filter-out $(command_sources),$(wildcard bindings/*.c))) $(B)/bindings/json.o
 command_objects := $(patsubst %.c,$(B)/%.o,$(wildcard $(command_sources)))
+llhttp_objects := $(addprefix $(B)/llhttp/,llhttp.o api.o http.o)
 command_chunks := $(sort $(wildcard bindings/commands/*.lua))
 engine_specs := $(patsubst spec/engine/%.c,$(B)/spec/%,$(wildcard spec/engine/*_spec.c))
 binding_specs := $(patsubst spec/bindings/%.c,$(B)/spec/%,$(wildcard spec/bindings/*_spec.c))
@@ -66,7 +72,7 @@ lint: setup ## clang-format, cppcheck and luacheck
 	@scripts/lint
 
 format: ## put the sources into their format
-	@clang-format -i engine/*.[ch] bindings/*.c bindings/*.h bindings/*.cc spec/*/*.c
+	@clang-format -i engine/*.[ch] bindings/*.[ch] bindings/*/*.[ch] bindings/*.cc spec/*/*.c
 
 fresh: ## make run and make test in a new minimal Debian
 	@scripts/fresh 'make run' 'make test'
@@ -103,8 +109,8 @@ $(B)/libtidemark.a: $(engine_objects)
 $(B)/tidemark.so: $(module_objects) $(engine_objects)
 	$(call Q,LD)$(CXX) -shared $(if $(SANITIZE),-fsanitize=$(SANITIZE)) $(OPTIMIZE) -o $@ $^ $(LIBS) $(LDFLAGS)
 
-$(B)/tidemark: $(command_objects) $(B)/commands.o $(module_objects) $(engine_objects)
-	$(call Q,LD)$(CXX) $(if $(SANITIZE),-fsanitize=$(SANITIZE)) $(OPTIMIZE) -rdynamic -o $@ $^ $(LUA_LIBS) $(LIBS) -ldl $(LDFLAGS)
+$(B)/tidemark: $(command_objects) $(llhttp_objects) $(B)/commands.o $(module_objects) $(engine_objects)
+	$(call Q,LD)$(CXX) $(if $(SANITIZE),-fsanitize=$(SANITIZE)) $(OPTIMIZE) -rdynamic -o $@ $^ $(LUV_LIBS) $(LUA_LIBS) $(LIBS) -ldl $(LDFLAGS)
 
 $(B)/commands.c: scripts/embed.lua $(command_chunks)
 	@mkdir -p $(@D)
@@ -117,6 +123,12 @@ $(B)/env:
 	@mkdir -p $(@D)
 	@printf 'export LUA_PATH_5_4="%s/?.lua;;"\nexport LUA_CPATH_5_4="%s/?.so;;"\n' $(abspath $(B)) $(abspath $(B)) > $@.new
 	@printf 'export LUA_PATH="$$LUA_PATH_5_4"\nexport LUA_CPATH="$$LUA_CPATH_5_4"\n' >> $@.new && mv $@.new $@
+
+$(B)/llhttp/%.o: $(LLHTTP_SOURCES)/%.c
+	@mkdir -p $(@D)
+	$(call Q,CC)$(CC) -std=gnu11 -w $(COMMON) $(HTTP_CFLAGS) -c -o $@ $<
+
+$(addprefix $(B)/bindings/,http/%.o server/%.o load/%.o): CFLAGS_ALL += $(HTTP_CFLAGS)
 
 $(B)/%.o: %.c
 	@mkdir -p $(@D)
