@@ -21,7 +21,7 @@ ENGINE_LIBS = -lisal -lxxhash -lpthread
 LIBS = $(ENGINE_LIBS) -lsimdjson -lstdc++ -lm
 LLHTTP_SOURCES ?= /usr/share/llhttp
 LLHTTP_INCLUDE ?= /usr/share/include/llhttp
-LUV_CFLAGS := $(shell pkg-config --cflags lua5.4-luv libuv 2>/dev/null)
+LUV_CFLAGS := $(patsubst -I%,-isystem %,$(shell pkg-config --cflags lua5.4-luv libuv 2>/dev/null))
 LUV_LIBS := $(shell pkg-config --libs lua5.4-luv libuv 2>/dev/null)
 HTTP_CFLAGS = -DLLHTTP_STRICT_MODE=1 -isystem $(LLHTTP_INCLUDE) $(LUV_CFLAGS)
 
@@ -128,7 +128,7 @@ $(B)/llhttp/%.o: $(LLHTTP_SOURCES)/%.c
 	@mkdir -p $(@D)
 	$(call Q,CC)$(CC) -std=gnu11 -w $(COMMON) $(HTTP_CFLAGS) -c -o $@ $<
 
-$(addprefix $(B)/bindings/,http/%.o server/%.o load/%.o): CFLAGS_ALL += $(HTTP_CFLAGS)
+$(addprefix $(B)/bindings/,main.o http/%.o server/%.o load/%.o): CFLAGS_ALL += $(HTTP_CFLAGS)
 
 $(B)/%.o: %.c
 	@mkdir -p $(@D)

@@ -40,62 +40,34 @@ int collection_new(lua_State *L)
 
 /* ---- Documents coming in ---- */
 
-/* A document as the engine takes it. */
-struct document {
-    const char *id; /* NULL: it has none */
-    size_t id_length;
-    size_t start; /* of the text in the buffer */
-};
-
-enum { ID_PREFIX_BYTES = sizeof "{\"id\":\"\"" - 1 + 36 };
-
 /* Puts the argument's text into `buffer`, behind `room` bytes. Returns NULL or what is invalid about it; raises for
  * what is no document at all. document->id points into the argument or the parser. */
 static const char *document_take(lua_State *L, int argument, struct json_buffer *buffer, size_t room,
                                  struct document *document)
 {
-    struct module_state *state = module_state(L);
+    struct scratch *scratch = &module_state(L)->scratch;
+    if (lua_type(L, argument) == LUA_TSTRING) {
+        size_t length;
+        const char *text = lua_tolstring(L, argument, &length);
+        return document_parse(scratch, text, length, false, buffer, room, document);
+    }
+    luaL_argexpected(L, lua_istable(L, argument), argument, "table or JSON text");
     json_buffer_reset(buffer);
     *document = (struct document){.start = room};
     if (!json_buffer_reserve(buffer, room + JSON_PADDING))
         return json_out_of_memory;
     buffer->length = room;
-    const char *fault = NULL;
-    if (lua_type(L, argument) == LUA_TSTRING) {
-        size_t length;
-        const char *text = lua_tolstring(L, argument, &length);
-        return json_document(state->parser, text, length, false, buffer, &document->id, &document->id_length);
-    }
-    luaL_argexpected(L, lua_istable(L, argument), argument, "table or JSON text");
     lua_pushliteral(L, "id");
     int type = lua_rawget(L, argument);
     if (type == LUA_TSTRING)
         document->id = lua_tolstring(L, -1, &document->id_length);
     lua_pop(L, 1); /* the table still holds it */
     if (type != LUA_TSTRING && type != LUA_TNIL)
-        return "id is not a string";
-    fault = lua_json_encode(L, argument, buffer);
+        return json_id_not_a_string;
+    const char *fault = lua_json_encode(L, argument, buffer);
     if (!fault && buffer->bytes[room] != '{')
-        return "the document is not a JSON object";
+        return json_not_an_object;
     return fault;
-}
-
-/* Writes {"id":"<id>", in front of the text, into the room that was left for it. */
-static void document_add_id(struct json_buffer *buffer, struct document *document, const char *uuid)
-{
-    char *p = buffer->bytes;
-    memcpy(p, "{\"id\":\"", 7);
-    memcpy(p + 7, uuid, 36);
-    p[43] = '"';
-    if (p[ID_PREFIX_BYTES + 1] == '}') {
-        p[ID_PREFIX_BYTES] = '}';
-        buffer->length = ID_PREFIX_BYTES + 1;
-    } else {
-        p[ID_PREFIX_BYTES] = ',';
-    }
-    document->start = 0;
-    document->id = uuid;
-    document->id_length = 36;
 }
 
 static int fail_document(lua_State *L, const struct collection *collection, const char *id, const char *fault)
@@ -108,7 +80,23 @@ static int fail_document(lua_State *L, const struct collection *collection, cons
     return fail_with(L, TIDE_INVALID, "%s: %s", name, fault);
 }
 
-/* ---- Writing ---- */
+/* ---- Writing ----
+ *
+ * Each write is an attempt: it reads the arguments, tries, and pushes its results. Where the calling coroutine may be
+ * parked (park.h) the engine is told not to wait: without room the attempt is made again, from the arguments, when
+ * there is some; a write that is to be durable has its results pushed and yields on top of them until it is. */
+
+struct attempt {
+    struct tide_write write;
+    struct tide_written written;
+    struct tide_error error;
+    enum tide_status status;
+    bool written_to, parks, durable; /* written_to: the engine was asked; durable: it is to be waited for here */
+    uint64_t timeout_ms;
+};
+
+/* Reads arguments 2.., calls attempt_write, pushes results; returns their number. */
+typedef int attempt_function(lua_State *L, struct collection *collection, struct attempt *attempt);
 
 static void write_options(lua_State *L, int argument, struct tide_write *write)
 {
@@ -134,161 +122,170 @@ static void write_options(lua_State *L, int argument, struct tide_write *write)
     }
 }
 
+/* Writes attempt->write, or with `scratch` merges scratch->patch into it. True: push results. */
+static bool attempt_write(struct attempt *attempt, struct tide_collection *collection, struct scratch *merge)
+{
+    if (attempt->parks) {
+        const struct tide_options *options = tide_options_in_force(tide_collection_engine(collection));
+        struct tide_write *write = &attempt->write;
+        attempt->durable = (write->durability ? write->durability : options->durability) == TIDE_DURABLE;
+        attempt->timeout_ms = write->timeout_ms ? write->timeout_ms : options->timeout_ms;
+        write->durability = TIDE_ACCEPTED;
+        write->timeout_ms = TIDE_NO_WAIT;
+    }
+    attempt->written_to = true;
+    if (merge)
+        attempt->status = document_update(merge, collection, &attempt->write, &attempt->written, &attempt->error);
+    else
+        attempt->status = tide_write(collection, &attempt->write, &attempt->written, &attempt->error);
+    return attempt->status == TIDE_OK;
+}
+
 /* A failed write: nil, message, code, and the version where the write was accepted all the same. */
-static int write_failed(lua_State *L, const struct tide_error *error, const struct tide_written *written)
+static int write_failed(lua_State *L, const struct tide_error *error, uint64_t version)
 {
     int results = fail(L, error);
-    if (written->version == 0)
+    if (version == 0)
         return results;
-    lua_pushinteger(L, (lua_Integer)written->version);
+    lua_pushinteger(L, (lua_Integer)version);
     return results + 1;
 }
 
-static int collection_create(lua_State *L)
+/* Resumed after the write became durable, or didn't: its results are on top, ctx of them, `created` behind the version.
+ */
+static int durable_done(lua_State *L, int status, lua_KContext results)
+{
+    (void)status;
+    struct parker *parker = module_state(L)->parker;
+    struct tide_error error;
+    if (parker->outcome(parker, L, &error) == TIDE_OK)
+        return (int)results;
+    int version = lua_isboolean(L, -1) ? -2 : -1;
+    return write_failed(L, &error, (uint64_t)lua_tointeger(L, version));
+}
+
+static int write_run(lua_State *L, attempt_function *function, lua_KFunction again, uint64_t deadline_us)
 {
     struct collection *collection = collection_check(L, 1);
-    struct json_buffer *buffer = &module_state(L)->document;
-    struct tide_write write = {.operation = TIDE_CREATE};
+    struct attempt attempt = {.parks = may_park(L, collection->database->engine)};
+    struct parker *parker = module_state(L)->parker;
+    int arguments = lua_gettop(L);
+    int results = function(L, collection, &attempt);
+    if (!attempt.written_to)
+        return results; /* invalid */
+    if (attempt.parks && attempt.status == TIDE_BUSY) {
+        if (deadline_us == 0)
+            deadline_us = park_deadline_us(attempt.timeout_ms);
+        if (park_now_us() < deadline_us) {
+            lua_settop(L, arguments);
+            parker->park(parker, L, 0, deadline_us);
+            return lua_yieldk(L, 0, (lua_KContext)deadline_us, again);
+        }
+    }
+    if (attempt.status != TIDE_OK)
+        return write_failed(L, &attempt.error, attempt.written.version);
+    if (!attempt.durable)
+        return results;
+    parker->park(parker, L, attempt.written.version, park_deadline_us(attempt.timeout_ms));
+    return lua_yieldk(L, 0, results, durable_done);
+}
+
+/* collection_X runs attempt X; X_again makes it again, ctx is the deadline. */
+#define WRITE_FUNCTION(name)                                                                                           \
+    static int name##_again(lua_State *L, int status, lua_KContext deadline_us)                                        \
+    {                                                                                                                  \
+        (void)status;                                                                                                  \
+        return write_run(L, name##_attempt, name##_again, (uint64_t)deadline_us);                                      \
+    }                                                                                                                  \
+    static int collection_##name(lua_State *L)                                                                         \
+    {                                                                                                                  \
+        return write_run(L, name##_attempt, name##_again, 0);                                                          \
+    }
+
+static int create_attempt(lua_State *L, struct collection *collection, struct attempt *attempt)
+{
+    struct json_buffer *buffer = &module_state(L)->scratch.document;
+    struct tide_write *write = &attempt->write;
     struct document document;
     char uuid[37];
-    write_options(L, 3, &write);
-    const char *fault = document_take(L, 2, buffer, ID_PREFIX_BYTES, &document);
+    write->operation = TIDE_CREATE;
+    write_options(L, 3, write);
+    const char *fault = document_take(L, 2, buffer, DOCUMENT_UUID_ROOM, &document);
     if (fault)
         return fail_document(L, collection, NULL, fault);
     if (!document.id) {
         tide_uuid(uuid);
-        document_add_id(buffer, &document, uuid);
+        document_add_id(buffer, &document, uuid, 36);
     }
-    write.id = document.id;
-    write.id_length = document.id_length;
-    write.value = buffer->bytes + document.start;
-    write.value_length = buffer->length - document.start;
-    struct tide_written written;
-    struct tide_error error;
-    if (tide_write(collection->collection, &write, &written, &error) != TIDE_OK)
-        return write_failed(L, &error, &written);
+    write->id = document.id;
+    write->id_length = document.id_length;
+    write->value = buffer->bytes + document.start;
+    write->value_length = buffer->length - document.start;
+    if (!attempt_write(attempt, collection->collection, NULL))
+        return 0;
     lua_pushlstring(L, document.id, document.id_length);
-    lua_pushinteger(L, (lua_Integer)written.version);
+    lua_pushinteger(L, (lua_Integer)attempt->written.version);
     return 2;
 }
+WRITE_FUNCTION(create)
 
-static int collection_put(lua_State *L)
+static int put_attempt(lua_State *L, struct collection *collection, struct attempt *attempt)
 {
-    struct collection *collection = collection_check(L, 1);
-    struct json_buffer *buffer = &module_state(L)->document;
-    struct tide_write write = {.operation = TIDE_PUT};
+    struct json_buffer *buffer = &module_state(L)->scratch.document;
+    struct tide_write *write = &attempt->write;
     struct document document;
-    write_options(L, 3, &write);
+    write->operation = TIDE_PUT;
+    write_options(L, 3, write);
     const char *fault = document_take(L, 2, buffer, 0, &document);
     if (!fault && !document.id)
         fault = "the document has no id";
     if (fault)
         return fail_document(L, collection, NULL, fault);
-    write.id = document.id;
-    write.id_length = document.id_length;
-    write.value = buffer->bytes;
-    write.value_length = buffer->length;
-    struct tide_written written;
-    struct tide_error error;
-    if (tide_write(collection->collection, &write, &written, &error) != TIDE_OK)
-        return write_failed(L, &error, &written);
-    lua_pushinteger(L, (lua_Integer)written.version);
-    lua_pushboolean(L, written.created);
+    write->id = document.id;
+    write->id_length = document.id_length;
+    write->value = buffer->bytes;
+    write->value_length = buffer->length;
+    if (!attempt_write(attempt, collection->collection, NULL))
+        return 0;
+    lua_pushinteger(L, (lua_Integer)attempt->written.version);
+    lua_pushboolean(L, attempt->written.created);
     return 2;
 }
+WRITE_FUNCTION(put)
 
-static int collection_delete(lua_State *L)
+static int delete_attempt(lua_State *L, struct collection *collection, struct attempt *attempt)
 {
-    struct collection *collection = collection_check(L, 1);
-    struct tide_write write = {.operation = TIDE_DELETE};
-    write.id = luaL_checklstring(L, 2, &write.id_length);
-    write_options(L, 3, &write);
-    struct tide_written written;
-    struct tide_error error;
-    if (tide_write(collection->collection, &write, &written, &error) != TIDE_OK)
-        return write_failed(L, &error, &written);
-    lua_pushinteger(L, (lua_Integer)written.version);
+    struct tide_write *write = &attempt->write;
+    write->operation = TIDE_DELETE;
+    write->id = luaL_checklstring(L, 2, &write->id_length);
+    write_options(L, 3, write);
+    if (!attempt_write(attempt, collection->collection, NULL))
+        return 0;
+    lua_pushinteger(L, (lua_Integer)attempt->written.version);
     return 1;
 }
+WRITE_FUNCTION(delete)
 
-/* Copies the document's present text into state->current. OK, NOT_FOUND or MEMORY. */
-static enum tide_status document_copy(struct collection *collection, const char *id, size_t id_length,
-                                      struct json_buffer *buffer, uint64_t *version)
+static int update_attempt(lua_State *L, struct collection *collection, struct attempt *attempt)
 {
-    struct tide_view view;
-    json_buffer_reset(buffer);
-    tide_read_begin(collection->database->engine);
-    enum tide_status status = tide_get(collection->collection, id, id_length, &view);
-    *version = view.version;
-    if (status == TIDE_OK &&
-        (!json_buffer_append(buffer, view.value, view.value_length) || !json_buffer_reserve(buffer, JSON_PADDING)))
-        status = TIDE_MEMORY;
-    tide_read_end(collection->database->engine);
-    return status;
-}
-
-/* Reads the document as it is now, merges state->patch into it, and sets what is to be written. */
-static enum tide_status update_prepare(struct module_state *state, struct collection *collection,
-                                       struct tide_write *write, struct tide_error *error)
-{
-    uint64_t wanted = write->if_version, version;
-    const char *name = tide_collection_name(collection->collection);
-    enum tide_status status = document_copy(collection, write->id, write->id_length, &state->current, &version);
-    json_buffer_reset(&state->document);
-    error->message[0] = 0;
-    if (status == TIDE_NOT_FOUND) {
-        snprintf(error->message, sizeof error->message, "%s/%s: there is no such document", name, write->id);
-    } else if (status == TIDE_OK && wanted != TIDE_ANY_VERSION && wanted != version) {
-        status = TIDE_CONFLICT;
-        snprintf(error->message, sizeof error->message, "%s/%s: version is %llu, not %llu", name, write->id,
-                 (unsigned long long)version, (unsigned long long)wanted);
-    } else if (status == TIDE_OK && json_merge_patch(state->current.bytes, state->current.length, state->patch.bytes,
-                                                     state->patch.length, &state->document)) {
-        status = TIDE_MEMORY;
-    }
-    error->status = status;
-    write->if_version = version;
-    write->value = state->document.bytes;
-    write->value_length = state->document.length;
-    return status;
-}
-
-/* Merges and writes, again from the start when somebody was faster and no version was asked for. */
-static enum tide_status update_apply(struct module_state *state, struct collection *collection,
-                                     const struct tide_write *wanted, struct tide_written *written,
-                                     struct tide_error *error)
-{
-    for (;;) {
-        struct tide_write write = *wanted;
-        *written = (struct tide_written){0};
-        enum tide_status status = update_prepare(state, collection, &write, error);
-        if (status == TIDE_OK)
-            status = tide_write(collection->collection, &write, written, error);
-        if (status != TIDE_CONFLICT || wanted->if_version != TIDE_ANY_VERSION)
-            return status;
-    }
-}
-
-static int collection_update(lua_State *L)
-{
-    struct collection *collection = collection_check(L, 1);
-    struct module_state *state = module_state(L);
-    struct tide_write write = {.operation = TIDE_REPLACE};
+    struct scratch *scratch = &module_state(L)->scratch;
+    struct tide_write *write = &attempt->write;
     struct document patch;
-    write.id = luaL_checklstring(L, 2, &write.id_length);
-    write_options(L, 4, &write);
-    const char *fault = document_take(L, 3, &state->patch, 0, &patch);
-    if (!fault && patch.id && (patch.id_length != write.id_length || memcmp(patch.id, write.id, patch.id_length) != 0))
+    write->operation = TIDE_REPLACE;
+    write->id = luaL_checklstring(L, 2, &write->id_length);
+    write_options(L, 4, write);
+    const char *fault = document_take(L, 3, &scratch->patch, 0, &patch);
+    if (!fault && patch.id &&
+        (patch.id_length != write->id_length || memcmp(patch.id, write->id, patch.id_length) != 0))
         fault = "the patch changes the id";
     if (fault)
-        return fail_document(L, collection, write.id, fault);
-    struct tide_written written;
-    struct tide_error error;
-    if (update_apply(state, collection, &write, &written, &error) != TIDE_OK)
-        return write_failed(L, &error, &written);
-    lua_pushinteger(L, (lua_Integer)written.version);
+        return fail_document(L, collection, write->id, fault);
+    if (!attempt_write(attempt, collection->collection, scratch))
+        return 0;
+    lua_pushinteger(L, (lua_Integer)attempt->written.version);
     return 1;
 }
+WRITE_FUNCTION(update)
 
 /* ---- Reading ---- */
 
@@ -311,7 +308,7 @@ static int collection_get(lua_State *L)
     tide_read_begin(collection->database->engine);
     enum tide_status status = tide_get(collection->collection, id, id_length, &view);
     if (status == TIDE_OK)
-        fault = json_parse(state->parser, view.value, view.value_length, true, &tape);
+        fault = json_parse(state->scratch.parser, view.value, view.value_length, true, &tape);
     tide_read_end(collection->database->engine);
     if (status != TIDE_OK) {
         lua_pushnil(L);
@@ -331,36 +328,36 @@ static int collection_get_json(lua_State *L)
     size_t id_length;
     const char *id = luaL_checklstring(L, 2, &id_length);
     uint64_t version;
-    enum tide_status status = document_copy(collection, id, id_length, &state->current, &version);
+    enum tide_status status = document_copy(collection->collection, id, id_length, &state->scratch.current, &version);
     if (status == TIDE_MEMORY)
         return luaL_error(L, "not enough memory");
     if (status != TIDE_OK) {
         lua_pushnil(L);
         return 1;
     }
-    lua_pushlstring(L, state->current.bytes, state->current.length);
+    lua_pushlstring(L, state->scratch.current.bytes, state->scratch.current.length);
     lua_pushinteger(L, (lua_Integer)version);
     return 2;
 }
 
 enum { MANY_AT_ONCE = 16 };
 
-/* Copies up to MANY_AT_ONCE documents, of ids[first..], behind each other into state->current. */
+/* Copies up to MANY_AT_ONCE documents, of ids[first..], behind each other into state->scratch.current. */
 static size_t many_copy(struct module_state *state, struct collection *collection, const struct tide_key *keys,
                         size_t count, size_t lengths[])
 {
     struct tide_view views[MANY_AT_ONCE];
     bool copied = true;
-    json_buffer_reset(&state->current);
+    json_buffer_reset(&state->scratch.current);
     tide_read_begin(collection->database->engine);
     tide_get_many(collection->collection, keys, count, views);
     for (size_t i = 0; i < count && copied; i++) {
         lengths[i] = views[i].value ? views[i].value_length : 0;
         if (views[i].value)
-            copied = json_buffer_append(&state->current, views[i].value, views[i].value_length);
+            copied = json_buffer_append(&state->scratch.current, views[i].value, views[i].value_length);
     }
     tide_read_end(collection->database->engine);
-    return copied && json_buffer_reserve(&state->current, JSON_PADDING);
+    return copied && json_buffer_reserve(&state->scratch.current, JSON_PADDING);
 }
 
 static int collection_get_many(lua_State *L)
@@ -384,13 +381,13 @@ static int collection_get_many(lua_State *L)
         }
         if (!many_copy(state, collection, keys, count, lengths))
             return luaL_error(L, "not enough memory");
-        const char *text = state->current.bytes;
+        const char *text = state->scratch.current.bytes;
         for (size_t i = 0; i < count; i++) {
             struct json_tape tape;
             if (lengths[i] == 0) {
                 lua_pushboolean(L, 0);
             } else {
-                const char *fault = json_parse(state->parser, text, lengths[i], true, &tape);
+                const char *fault = json_parse(state->scratch.parser, text, lengths[i], true, &tape);
                 if (fault)
                     return fail_stored(L, fault);
                 lua_json_push(L, &tape);

@@ -46,13 +46,41 @@ static int database_tostring(lua_State *L)
     return 1;
 }
 
+/* Resumed (park.h) when what flush or wait waits for is durable, or the time is over. is_flush: give the watermark. */
+static int durable_reached(lua_State *L, int status, lua_KContext is_flush)
+{
+    (void)status;
+    struct parker *parker = module_state(L)->parker;
+    struct database *database = database_check(L, 1);
+    struct tide_error error;
+    if (parker->outcome(parker, L, &error) != TIDE_OK)
+        return fail(L, &error);
+    struct tide_watermarks watermarks;
+    tide_watermarks(database->engine, &watermarks);
+    if (is_flush)
+        lua_pushinteger(L, (lua_Integer)watermarks.durable);
+    else
+        lua_pushboolean(L, 1);
+    return 1;
+}
+
 static int database_flush(lua_State *L)
 {
     struct database *database = database_check(L, 1);
     uint64_t timeout_ms = timeout_optional(L, 2, TIDE_NO_TIMEOUT);
     uint64_t durable;
     struct tide_error error;
-    if (tide_flush(database->engine, timeout_ms, &durable, &error) != TIDE_OK)
+    bool parks = may_park(L, database->engine);
+    enum tide_status status = tide_flush(database->engine, parks ? TIDE_NO_WAIT : timeout_ms, &durable, &error);
+    if (parks && status == TIDE_TIMEOUT) {
+        struct parker *parker = module_state(L)->parker;
+        struct tide_watermarks watermarks;
+        tide_watermarks(database->engine, &watermarks);
+        lua_settop(L, 1);
+        parker->park(parker, L, watermarks.accepted, park_deadline_us(timeout_ms));
+        return lua_yieldk(L, 0, 1, durable_reached);
+    }
+    if (status != TIDE_OK)
         return fail(L, &error);
     lua_pushinteger(L, (lua_Integer)durable);
     return 1;
@@ -67,7 +95,15 @@ static int database_wait(lua_State *L)
         lua_isnoneornil(L, 3) ? TIDE_LEVEL_DURABLE : (enum tide_level)choice_check(L, 3, 3, "level", levels);
     uint64_t timeout_ms = timeout_optional(L, 4, TIDE_NO_TIMEOUT);
     struct tide_error error;
-    if (tide_wait(database->engine, seq, level, timeout_ms, &error) != TIDE_OK)
+    bool parks = level == TIDE_LEVEL_DURABLE && may_park(L, database->engine); /* written is there in a moment */
+    enum tide_status status = tide_wait(database->engine, seq, level, parks ? TIDE_NO_WAIT : timeout_ms, &error);
+    if (parks && status == TIDE_TIMEOUT) {
+        struct parker *parker = module_state(L)->parker;
+        lua_settop(L, 1);
+        parker->park(parker, L, seq, park_deadline_us(timeout_ms));
+        return lua_yieldk(L, 0, 0, durable_reached);
+    }
+    if (status != TIDE_OK)
         return fail(L, &error);
     lua_pushboolean(L, 1);
     return 1;

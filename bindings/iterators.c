@@ -89,7 +89,7 @@ static int scan_next(lua_State *L)
     } else {
         struct json_tape tape;
         const char *fault =
-            json_parse(module_state(L)->parser, id + document->id_length, document->value_length, true, &tape);
+            json_parse(module_state(L)->scratch.parser, id + document->id_length, document->value_length, true, &tape);
         if (fault)
             return luaL_error(L, "a stored document is not JSON: %s", fault);
         lua_json_push(L, &tape);
@@ -190,7 +190,7 @@ static void event_push(lua_State *L, const struct events *events, const struct t
         lua_setfield(L, -2, "json");
         return;
     }
-    const char *fault = json_parse(module_state(L)->parser, event->value, event->value_length, false, &tape);
+    const char *fault = json_parse(module_state(L)->scratch.parser, event->value, event->value_length, false, &tape);
     if (fault)
         luaL_error(L, "a stored document is not JSON: %s", fault);
     lua_json_push(L, &tape);

@@ -83,7 +83,7 @@ const char *fault_text(simdjson::error_code code)
     switch (code) {
     case simdjson::MEMALLOC: return json_out_of_memory;
     case simdjson::CAPACITY: return "the JSON text is too large";
-    case simdjson::DEPTH_ERROR: return "JSON is nested deeper than 1000 levels";
+    case simdjson::DEPTH_ERROR: return json_too_deep;
     case simdjson::UTF8_ERROR: return "the JSON text is not UTF-8";
     case simdjson::NUMBER_ERROR: return "the JSON text has a number that is malformed or too large";
     case simdjson::STRING_ERROR: return "the JSON text has a malformed string";
@@ -242,7 +242,7 @@ static const char *tape_id(const struct json_tape *tape, const char **id, size_t
         uint64_t value = tape->words[++i];
         char type = char(value >> 56);
         if (length == 2 && memcmp(key + 4, "id", 2) == 0) {
-            fault = type == '"' ? nullptr : "id is not a string";
+            fault = type == '"' ? nullptr : json_id_not_a_string;
             if (type == '"') {
                 const uint8_t *string = tape->strings + (value & payload_mask);
                 uint32_t string_length;
@@ -266,7 +266,7 @@ const char *json_document(struct json_parser *parser, const char *text, size_t l
     if (const char *fault = json_parse(parser, text, length, padded, &tape))
         return fault;
     if (char(tape.words[1] >> 56) != '{')
-        return "the document is not a JSON object";
+        return json_not_an_object;
     if (length > 2 * JSON_DEPTH_MAX && tape_is_too_deep(&tape))
         return fault_text(simdjson::DEPTH_ERROR);
     if (const char *fault = tape_id(&tape, id, id_length))

@@ -45,6 +45,11 @@ const char *json_parse(struct json_parser *parser, const char *text, size_t leng
                        struct json_tape *tape);
 extern const char *const json_out_of_memory;
 
+/* Other faults that callers tell apart. */
+#define json_not_an_object "the document is not a JSON object"
+#define json_id_not_a_string "id is not a string"
+#define json_too_deep "JSON is nested deeper than 1000 levels"
+
 /* A growing buffer of bytes; start with {0}, end with json_buffer_free. */
 struct json_buffer {
     char *bytes;

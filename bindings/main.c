@@ -9,6 +9,7 @@
 
 #include "embedded.h"
 #include "module.h"
+#include "server/server.h"
 #include "tools.h"
 
 static int load_embedded(lua_State *L)
@@ -32,6 +33,8 @@ static void preload(lua_State *L)
     lua_setfield(L, -2, "tidemark");
     lua_pushcfunction(L, luaopen_tidemark_tools);
     lua_setfield(L, -2, "tidemark.tools");
+    lua_pushcfunction(L, luaopen_tidemark_server);
+    lua_setfield(L, -2, "tidemark.server");
     for (const struct embedded_chunk *chunk = embedded_chunks; chunk->name; chunk++) {
         lua_pushfstring(L, "tidemark.commands.%s", chunk->name);
         lua_pushcfunction(L, load_embedded);

@@ -20,15 +20,16 @@ struct module_state *module_state(lua_State *L)
     return lua_touserdata(L, lua_upvalueindex(1));
 }
 
+bool may_park(lua_State *L, struct tide_engine *engine)
+{
+    struct parker *parker = module_state(L)->parker;
+    return parker && parker->may_park(parker, L, engine);
+}
+
 static int state_collect(lua_State *L)
 {
     struct module_state *state = lua_touserdata(L, 1);
-    if (state->parser)
-        json_parser_destroy(state->parser);
-    state->parser = NULL;
-    json_buffer_free(&state->document);
-    json_buffer_free(&state->patch);
-    json_buffer_free(&state->current);
+    scratch_free(&state->scratch);
     return 0;
 }
 
@@ -180,8 +181,10 @@ int luaopen_tidemark(lua_State *L)
     lua_pushcfunction(L, state_collect);
     lua_setfield(L, -2, "__gc");
     lua_setmetatable(L, -2);
-    state->parser = json_parser_create();
-    if (!state->parser)
+    lua_getfield(L, LUA_REGISTRYINDEX, PARKER_KEY);
+    state->parker = lua_touserdata(L, -1);
+    lua_pop(L, 1);
+    if (!scratch_init(&state->scratch))
         return luaL_error(L, "not enough memory");
     database_register(L);
     collection_register(L);

@@ -7,7 +7,8 @@
 #include <lua.h>
 
 #include "../engine/tidemark.h"
-#include "json.h"
+#include "document.h"
+#include "park.h"
 
 #define DATABASE_TYPE "tidemark.database"
 #define COLLECTION_TYPE "tidemark.collection"
@@ -18,11 +19,14 @@ __attribute__((visibility("default"))) int luaopen_tidemark(lua_State *L);
 
 /* One for each Lua state, kept in its registry; the first upvalue of every function of the module. */
 struct module_state {
-    struct json_parser *parser;
-    struct json_buffer document, patch, current; /* scratch of one call */
+    struct scratch scratch; /* of one call */
+    struct parker *parker;  /* NULL: calls that wait sleep */
 };
 
 struct module_state *module_state(lua_State *L); /* from upvalue 1 */
+
+/* Whether the calling coroutine may be parked for the engine, see park.h. */
+bool may_park(lua_State *L, struct tide_engine *engine);
 
 /* An open database, and the event iterators on it, which its closing ends. */
 struct database {

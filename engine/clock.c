@@ -23,6 +23,8 @@ uint64_t clock_monotonic_us(void)
 
 uint64_t clock_deadline_us(uint64_t timeout_ms)
 {
+    if (timeout_ms == TIDE_NO_WAIT)
+        return 0;
     if (timeout_ms >= UINT64_MAX / 2000)
         return UINT64_MAX;
     return clock_monotonic_us() + timeout_ms * 1000;

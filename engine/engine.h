@@ -64,6 +64,7 @@ struct tide_engine {
     uint32_t waiters;                        /* calls that wait, for a watermark or for room */
     bool hurry;                              /* write what there is at once: somebody waits for room */
     bool stop;
+    struct tide_listener *listeners;
 
     /* Of the writer thread. */
     pthread_t writer;
@@ -108,6 +109,9 @@ enum tide_status wait_for_room(struct tide_engine *engine, uint64_t bytes, uint6
                                struct tide_error *error);
 enum tide_status wait_for_watermark(struct tide_engine *engine, uint64_t seq, enum tide_level level,
                                     uint64_t deadline_us, struct tide_error *error);
+
+/* listen.c: wakes whose wants are fulfilled, with the mutex locked. */
+void listeners_wake(struct tide_engine *engine, bool durable_rose, bool failed);
 
 /* clock.c: microseconds, since 1970 and since some fixed moment. */
 uint64_t clock_real_us(void);

@@ -77,7 +77,8 @@ enum tide_durability { TIDE_DURABILITY_DEFAULT, TIDE_ACCEPTED, TIDE_DURABLE };
 #define TIDE_DOCUMENT_BYTES_MAX (UINT64_C(1) << 30)
 #define TIDE_ID_BYTES_MAX 255
 #define TIDE_NAME_BYTES_MAX 64
-#define TIDE_NO_TIMEOUT UINT64_MAX /* wait as long as it takes */
+#define TIDE_NO_TIMEOUT UINT64_MAX    /* wait as long as it takes */
+#define TIDE_NO_WAIT (UINT64_MAX - 1) /* do not wait at all: BUSY or TIMEOUT at once */
 
 /* Zero means the default, or on a second open of the same directory: what is in force. */
 struct tide_options {
@@ -143,7 +144,7 @@ struct tide_write {
     enum tide_operation operation;
     enum tide_durability durability; /* DEFAULT: the engine's */
     uint64_t if_version;             /* the version that must be in force; 0: absent; TIDE_ANY_VERSION: whatever */
-    uint64_t timeout_ms;             /* 0: the engine's; TIDE_NO_TIMEOUT */
+    uint64_t timeout_ms;             /* 0: the engine's; TIDE_NO_TIMEOUT, TIDE_NO_WAIT */
     const char *id;
     size_t id_length;
     const char *value;
@@ -271,6 +272,33 @@ enum tide_status tide_events_next(struct tide_events *events, struct tide_event 
 
 /* Closes the iterator; NULL does nothing. */
 void tide_events_close(struct tide_events *events);
+
+/* ---- Waiting without blocking ----------------------------------------------------------------------------------- */
+
+/* For an event loop, which may not sleep in the engine: it writes with TIDE_NO_WAIT and TIDE_ACCEPTED, says with
+ * tide_want what it waits for, is woken at most once a batch, and looks with tide_reached or tries its write again.
+ * The caller owns the listener, from tide_listen until tide_unlisten has returned. */
+struct tide_listener {
+    void (*wake)(void *context); /* any thread, with locks held: hands the call over (uv_async_send) and returns */
+    void *context;
+    struct tide_listener *next; /* the engine's, like those below */
+    uint64_t durable;
+    bool room;
+};
+
+void tide_listen(struct tide_engine *engine, struct tide_listener *listener);
+void tide_unlisten(struct tide_engine *engine, struct tide_listener *listener);
+
+/* From now on wake is called whenever the durable watermark has risen, until it has reached `durable` (0: not wanted),
+ * and once when room was given back (`room`); at once if that is so already, or if the engine has failed or fails. */
+void tide_want(struct tide_engine *engine, struct tide_listener *listener, uint64_t durable, bool room);
+
+/* OK when the watermark has reached `seq`, TIMEOUT when it has not, the failure when it never will. */
+enum tide_status tide_reached(struct tide_engine *engine, uint64_t seq, enum tide_level level,
+                              struct tide_error *error);
+
+/* Whether the engine takes writes: OK, FAILED with what failed, CLOSED. Takes no lock. */
+enum tide_status tide_health(struct tide_engine *engine, struct tide_error *error);
 
 /* ---- Figures ---------------------------------------------------------------------------------------------------- */
 

@@ -56,6 +56,7 @@ void engine_fail(struct tide_engine *engine, const struct tide_error *error)
     /* Release; pairs with the acquires in this file. */
     atomic_store_explicit(&engine->failure, error->status, memory_order_release);
     pthread_cond_broadcast(&engine->done);
+    listeners_wake(engine, false, true);
     pthread_mutex_unlock(&engine->mutex);
     pthread_mutex_lock(&engine->channel.room_mutex);
     pthread_cond_broadcast(&engine->channel.room);
@@ -165,6 +166,18 @@ enum tide_status wait_for_watermark(struct tide_engine *engine, uint64_t seq, en
     }
     waiter_leave(engine);
     return status;
+}
+
+enum tide_status tide_reached(struct tide_engine *engine, uint64_t seq, enum tide_level level, struct tide_error *error)
+{
+    if (watermark(engine, level) >= seq)
+        return TIDE_OK;
+    if (engine_failed(engine))
+        return failure_first(engine, error);
+    if (atomic_load(&engine->closing))
+        return closed(engine, error);
+    return error_set(error, TIDE_TIMEOUT, "%s: seq %" PRIu64 " was not %s in time", engine->directory, seq,
+                     level == TIDE_LEVEL_DURABLE ? "durable" : "written");
 }
 
 void tide_watermarks(struct tide_engine *engine, struct tide_watermarks *watermarks)

@@ -193,12 +193,14 @@ static void watermarks_raise(struct tide_engine *engine, uint64_t written)
 {
     uint64_t durable = log_durable(engine->log);
     pthread_mutex_lock(&engine->mutex);
+    bool durable_rose = durable > atomic_load_explicit(&engine->durable, memory_order_relaxed);
     /* Release; pairs with the acquires in wait.c and tide_watermarks. */
     atomic_store_explicit(&engine->written, written, memory_order_release);
     atomic_store_explicit(&engine->durable, durable, memory_order_release);
     log_figures(engine->log, &engine->log_figures);
     if (engine->waiters > 0)
         pthread_cond_broadcast(&engine->done);
+    listeners_wake(engine, durable_rose, false);
     pthread_mutex_unlock(&engine->mutex);
 }
 
@@ -218,8 +220,8 @@ static enum tide_status writer_step(struct writer *writer, struct tide_error *er
         atomic_fetch_add_explicit(&engine->batches, 1, memory_order_relaxed);
         atomic_fetch_add_explicit(&engine->bytes_written, batch.frame_bytes, memory_order_relaxed);
         batch_retire(writer);
-        watermarks_raise(engine, written);
         channel_release(&engine->channel, batch.block_bytes, batch.events);
+        watermarks_raise(engine, written); /* after the release: it also tells listeners of the room */
     }
     pthread_mutex_lock(&engine->mutex);
     bool sync = sync_wanted(engine) || (engine->options.sync == TIDE_SYNC_BATCH && written > log_durable(engine->log));

@@ -1,5 +1,6 @@
 -- main.lua: takes the arguments apart and calls the command's own file.
 local commands = {
+  serve = "HTTP, as a Lua script says",
   run = "a Lua script with the module at hand",
   import = "documents from JSON lines into a collection",
   export = "a collection's documents as JSON lines",
@@ -10,7 +11,7 @@ local commands = {
   version = "the version",
   help = "this text, or a command's",
 }
-local order = { "run", "import", "export", "verify", "dump", "info", "repair", "version", "help" }
+local order = { "run", "serve", "import", "export", "verify", "dump", "info", "repair", "version", "help" }
 
 local common = {}
 
