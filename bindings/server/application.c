@@ -65,7 +65,7 @@ static int app_route(lua_State *L)
 {
     char upper[32] = "";
     const char *name = luaL_checkstring(L, 2);
-    for (size_t i = 0; name[i] && i < sizeof upper - 1; i++)
+    for (size_t i = 0; i < sizeof upper - 1 && name[i]; i++)
         upper[i] = (char)(name[i] >= 'a' && name[i] <= 'z' ? name[i] & ~0x20 : name[i]);
     int method = method_number(upper);
     luaL_argcheck(L, method >= 0, 2, "not an HTTP method");
