@@ -29,8 +29,8 @@ bool is_delimiter(char c)
 bool may_have_negative_zero(const char *text, size_t length)
 {
     const char *end = text + length;
-    for (const char *p = text; (p = static_cast<const char *>(memmem(p, size_t(end - p), "-0", 2))); p += 2)
-        if (p + 2 == end || is_delimiter(p[2]))
+    for (const char *p = text; (p = static_cast<const char *>(memchr(p, '-', size_t(end - p)))); p++)
+        if (end - p >= 2 && p[1] == '0' && (p + 2 == end || is_delimiter(p[2])))
             return true;
     return false;
 }
@@ -118,7 +118,7 @@ bool strings_are_utf8(const simdjson::dom::document &document)
 
 bool has_surrogate_escape(const char *text, size_t length)
 {
-    return memmem(text, length, "\\ud", 3) || memmem(text, length, "\\uD", 3);
+    return memchr(text, '\\', length) && (memmem(text, length, "\\ud", 3) || memmem(text, length, "\\uD", 3));
 }
 
 } // namespace

@@ -216,38 +216,50 @@ static bool append_text(struct json_buffer *out, const char *text)
     return json_buffer_append(out, text, strlen(text));
 }
 
+static char *put(char *p, const char *text, size_t length)
+{
+    memcpy(p, text, length);
+    return p + length;
+}
+
 /* Writes the whole answer. */
 static bool answer_write(struct exchange *exchange, const struct answer *answer, struct json_buffer *out)
 {
-    char line[128];
-    size_t before = out->length;
-    const char *reason = status_text(answer->status);
-    int length = snprintf(line, sizeof line, "HTTP/1.1 %d %s\r\nDate: %s\r\n", answer->status, reason,
-                          worker_date(exchange->worker));
-    if (!json_buffer_reserve(out, answer->headers_length + answer->body_length + 512) ||
-        !json_buffer_append(out, line, (size_t)length))
+    enum { FIXED_BYTES = 300 }; /* what is written here beside type, headers and body */
+    size_t before = out->length, type_length = answer->type ? strlen(answer->type) : 0;
+    const char *reason = status_text(answer->status), *date = worker_date(exchange->worker);
+    if (!json_buffer_reserve(out, FIXED_BYTES + type_length + answer->headers_length + answer->body_length))
         return false;
-    bool bodyless = answer->status == 204 || answer->status == 304 || answer->status < 200;
-    if (!bodyless && answer->type &&
-        (!append_text(out, "Content-Type: ") || !append_text(out, answer->type) || !append_text(out, "\r\n")))
-        return false;
-    if (!bodyless) {
-        char *p = line;
-        memcpy(p, "Content-Length: ", 16);
-        p += 16 + json_write_integer(p + 16, (int64_t)answer->body_length);
-        memcpy(p, "\r\n", 2);
-        if (!json_buffer_append(out, line, (size_t)(p + 2 - line)))
-            return false;
+    char *p = out->bytes + out->length;
+    p = put(p, "HTTP/1.1 ", 9);
+    p += json_write_integer(p, answer->status);
+    *p++ = ' ';
+    p = put(p, reason, strlen(reason));
+    p = put(p, "\r\nDate: ", 8);
+    p = put(p, date, strlen(date));
+    p = put(p, "\r\n", 2);
+    bool bodyless = answer->status == 204 || answer->status == 304;
+    if (!bodyless && answer->type) {
+        p = put(p, "Content-Type: ", 14);
+        p = put(p, answer->type, type_length);
+        p = put(p, "\r\n", 2);
     }
-    if (!exchange->keep_alive && !append_text(out, "Connection: close\r\n"))
-        return false;
-    if (exchange->keep_alive && exchange->request.minor == 0 && !append_text(out, "Connection: keep-alive\r\n"))
-        return false;
-    if (!json_buffer_append(out, answer->headers, answer->headers_length) || !append_text(out, "\r\n"))
-        return false;
-    if (!bodyless && !(exchange->request.head_complete && exchange->request.method == HTTP_HEAD) &&
-        !json_buffer_append(out, answer->body, answer->body_length))
-        return false;
+    if (!bodyless) {
+        p = put(p, "Content-Length: ", 16);
+        p += json_write_integer(p, (int64_t)answer->body_length);
+        p = put(p, "\r\n", 2);
+    }
+    if (!exchange->keep_alive)
+        p = put(p, "Connection: close\r\n", 19);
+    else if (exchange->request.minor == 0)
+        p = put(p, "Connection: keep-alive\r\n", 24);
+    if (answer->headers_length > 0)
+        p = put(p, answer->headers, answer->headers_length);
+    p = put(p, "\r\n", 2);
+    bool head = exchange->request.head_complete && exchange->request.method == HTTP_HEAD;
+    if (!bodyless && !head && answer->body_length > 0)
+        p = put(p, answer->body, answer->body_length);
+    out->length = (size_t)(p - out->bytes);
     exchange->answer_bytes = out->length - before;
     return true;
 }
