@@ -35,7 +35,7 @@ engine_specs := $(patsubst spec/engine/%.c,$(B)/spec/%,$(wildcard spec/engine/*_
 binding_specs := $(patsubst spec/bindings/%.c,$(B)/spec/%,$(wildcard spec/bindings/*_spec.c))
 
 .DEFAULT_GOAL := all
-.PHONY: all help setup run test test-asan test-tsan lint format coverage fresh install uninstall clean specs rock install-rock
+.PHONY: fuzz fuzzers all help setup run test test-asan test-tsan lint format coverage fresh install uninstall clean specs rock install-rock
 .SECONDARY:
 .DELETE_ON_ERROR:
 
@@ -68,6 +68,11 @@ coverage: setup ## lines of the engine that the specs run
 	@scripts/test build/coverage
 	@gcovr --root . --filter engine/ --object-directory build/coverage --fail-under-line 90 build/coverage
 
+FUZZ_SECONDS ?= 60
+fuzz: setup ## libFuzzer on request parsing, JSON and the log, FUZZ_SECONDS each
+	@$(MAKE) --no-print-directory -j2 B=build/fuzz CC=clang CXX=clang++ SANITIZE=address,fuzzer-no-link fuzzers
+	@scripts/fuzz build/fuzz $(FUZZ_SECONDS)
+
 lint: setup ## clang-format, cppcheck and luacheck
 	@scripts/lint
 
@@ -99,6 +104,12 @@ clean: ## remove everything built
 
 specs: $(engine_specs) $(binding_specs) $(B)/spec/slow_disk.so
 
+fuzzers: $(addprefix $(B)/,request_fuzz json_fuzz log_fuzz)
+
+$(B)/%_fuzz: $(B)/spec/fuzz/%_fuzz.o $(B)/bindings/http/request.o $(B)/bindings/json.o $(B)/bindings/json_buffer.o \
+  $(B)/bindings/json_merge.o $(llhttp_objects) $(B)/libtidemark.a
+	$(call Q,LD)$(CXX) -fsanitize=fuzzer,address -o $@ $^ $(LIBS) $(LDFLAGS)
+
 $(B)/spec/slow_disk.so: spec/support/slow_disk.c
 	@mkdir -p $(@D)
 	$(call Q,CC)$(CC) -std=gnu11 -D_GNU_SOURCE -O1 -fPIC -shared -o $@ $< -ldl
@@ -128,7 +139,7 @@ $(B)/llhttp/%.o: $(LLHTTP_SOURCES)/%.c
 	@mkdir -p $(@D)
 	$(call Q,CC)$(CC) -std=gnu11 -w $(COMMON) $(HTTP_CFLAGS) -c -o $@ $<
 
-$(addprefix $(B)/bindings/,main.o http/%.o server/%.o load/%.o): CFLAGS_ALL += $(HTTP_CFLAGS)
+$(B)/spec/fuzz/%.o $(addprefix $(B)/bindings/,main.o http/%.o server/%.o load/%.o): CFLAGS_ALL += $(HTTP_CFLAGS)
 
 $(B)/%.o: %.c
 	@mkdir -p $(@D)

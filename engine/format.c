@@ -99,6 +99,8 @@ enum tide_status segment_header_decode(const uint8_t bytes[SEGMENT_HEADER_BYTES]
     memcpy(header->database_id, bytes + 16, DATABASE_ID_BYTES);
     header->first_seq = get64(bytes + 32);
     header->created_us = get64(bytes + 40);
+    if (header->first_seq == 0 || header->first_seq > SEQ_MAX)
+        return error_set(error, TIDE_CORRUPT, "%s: the segment's header has an impossible seq", name);
     return TIDE_OK;
 }
 
@@ -126,10 +128,11 @@ bool frame_header_decode(const uint8_t bytes[FRAME_HEADER_BYTES], struct frame_h
                                     .term = get64(bytes + 24),
                                     .durable = get64(bytes + 32),
                                     .flags = get32(bytes + 40)};
-    return header->bytes >= FRAME_HEADER_BYTES && header->bytes % FRAME_ALIGNMENT == 0 && header->first_seq > 0;
+    return header->bytes >= FRAME_HEADER_BYTES && header->bytes % FRAME_ALIGNMENT == 0 && header->first_seq > 0 &&
+           header->first_seq <= SEQ_MAX;
 }
 
-/* Whether records with seqs in a row fill the frame exactly. */
+/* Whether records that the engine could have written, with seqs in a row, fill the frame exactly. */
 static bool records_fit(const uint8_t *frame, const struct frame_header *header)
 {
     size_t offset = FRAME_HEADER_BYTES;
@@ -140,7 +143,8 @@ static bool records_fit(const uint8_t *frame, const struct frame_header *header)
         size_t bytes = record_size(record);
         if (bytes > header->bytes - offset || record->seq != header->first_seq + i || record->id_length == 0)
             return false;
-        if (record->collection_length == 0 || record->collection_length > TIDE_NAME_BYTES_MAX)
+        if (record->type < TIDE_EVENT_CREATED || record->type > TIDE_EVENT_DELETED ||
+            !tide_name_valid(record_collection(record), record->collection_length))
             return false;
         offset += bytes;
     }
@@ -153,7 +157,7 @@ bool frame_valid(const uint8_t *frame, const struct frame_header *header)
         return false;
     if (header->flags == FRAME_GAP)
         return header->bytes == FRAME_GAP_BYTES && header->events == 0 &&
-               frame_gap_last_seq(frame) >= header->first_seq;
+               frame_gap_last_seq(frame) >= header->first_seq && frame_gap_last_seq(frame) <= SEQ_MAX;
     if (header->flags != 0)
         return header->bytes == FRAME_HEADER_BYTES && header->events == 0;
     return header->events > 0 && records_fit(frame, header);

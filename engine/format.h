@@ -19,6 +19,9 @@ enum {
     FRAME_ALIGNMENT = 8    /* frames begin at multiples of it, record lengths are multiples of it */
 };
 
+/* Greater seqs are damage, so that arithmetic with them can't overflow. */
+#define SEQ_MAX (UINT64_C(1) << 62)
+
 /* Flags of a frame. A frame with one of them holds no events. */
 enum {
     FRAME_CLOSED = 1, /* end mark of a clean close: all before it is durable */

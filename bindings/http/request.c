@@ -97,7 +97,8 @@ static bool request_line_is_exact(const struct http_request *request, const char
            end == target + request->target.length + sizeof " HTTP/1.x" - 1;
 }
 
-static const char *head_check(const struct http_request *request, const char *end)
+/* NULL, or what is wrong; *head_end is set where all is well. */
+static const char *head_check(const struct http_request *request, const char *end, const char **head_end)
 {
     const char *line = request->base;
     bool first = true;
@@ -108,6 +109,7 @@ static const char *head_check(const struct http_request *request, const char *en
         if (feed == line || feed[-1] != '\r')
             return "a bare line feed";
         const char *line_end = feed - 1;
+        *head_end = feed + 1;
         if (line_end == line && !first)
             return NULL;
         if (line_end != line) { /* empty lines before the request are let pass */
@@ -177,9 +179,12 @@ static int on_headers_complete(llhttp_t *llhttp)
         return refuse(request, 505, "only HTTP/1.0 and HTTP/1.1 are spoken here");
     if (llhttp->http_major < 1)
         return refuse(request, 400, "a request without a version");
-    const char *fault = head_check(request, parser->end);
+    const char *head_end = request->base;
+    const char *fault = head_check(request, parser->end, &head_end);
     if (fault)
         return refuse(request, 400, fault);
+    if ((size_t)(head_end - request->base) > parser->limits->head_bytes_max)
+        return refuse(request, 431, "the head is too large");
     if (known_find(request) != 0)
         return -1;
     if (!request->known[HTTP_HOST] && request->minor > 0)
