@@ -149,6 +149,8 @@ $(B)/%.o: %.cc
 	@mkdir -p $(@D)
 	$(call Q,CXX)$(CXX) $(CXXFLAGS_ALL) -c -o $@ $<
 
+$(B)/spec/histogram_spec: $(B)/bindings/load/histogram.o
+
 $(B)/spec/%: spec/bindings/%.c $(module_objects) $(B)/libtidemark.a
 	@mkdir -p $(@D)
 	$(call Q,LD)$(CC) $(CFLAGS_ALL) -o $@ $^ -lcmocka $(LUA_LIBS) $(LIBS) $(LDFLAGS)

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "embedded.h"
+#include "load/lua_load.h"
 #include "module.h"
 #include "server/server.h"
 #include "tools.h"
@@ -33,6 +34,8 @@ static void preload(lua_State *L)
     lua_setfield(L, -2, "tidemark");
     lua_pushcfunction(L, luaopen_tidemark_tools);
     lua_setfield(L, -2, "tidemark.tools");
+    lua_pushcfunction(L, luaopen_tidemark_load);
+    lua_setfield(L, -2, "tidemark.load");
     lua_pushcfunction(L, luaopen_tidemark_server);
     lua_setfield(L, -2, "tidemark.server");
     for (const struct embedded_chunk *chunk = embedded_chunks; chunk->name; chunk++) {

@@ -8,10 +8,11 @@ local commands = {
   dump = "the events of the log, one a line",
   info = "what a directory holds",
   repair = "cut out what is damaged",
+  load = "a load test of an HTTP server or of the engine",
   version = "the version",
   help = "this text, or a command's",
 }
-local order = { "run", "serve", "import", "export", "verify", "dump", "info", "repair", "version", "help" }
+local order = { "run", "serve", "load", "import", "export", "verify", "dump", "info", "repair", "version", "help" }
 
 local common = {}
 
