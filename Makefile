@@ -106,7 +106,7 @@ specs: $(engine_specs) $(binding_specs) $(B)/spec/slow_disk.so
 
 fuzzers: $(addprefix $(B)/,request_fuzz json_fuzz log_fuzz)
 
-$(B)/%_fuzz: $(B)/spec/fuzz/%_fuzz.o $(B)/bindings/http/request.o $(B)/bindings/json.o $(B)/bindings/json_buffer.o \
+$(B)/%_fuzz: $(B)/spec/fuzz/%_fuzz.o $(B)/bindings/http/request.o $(B)/bindings/http/chunked.o $(B)/bindings/json.o $(B)/bindings/json_buffer.o \
   $(B)/bindings/json_merge.o $(llhttp_objects) $(B)/libtidemark.a
 	$(call Q,LD)$(CXX) -fsanitize=fuzzer,address -o $@ $^ $(LIBS) $(LDFLAGS)
 

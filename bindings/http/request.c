@@ -3,13 +3,11 @@
  * llhttp 8.1, strict as it is built here, still takes requests without a version, bare line feeds, folded lines,
  * several Hosts, and any transfer codings whose last is chunked. So when a head is complete its lines are looked at
  * once more: each ends in CR LF and nowhere else has one of the two, none begins with a space, the request line is
- * exactly method, target, version, and no name is followed by a space. */
+ * exactly method, target, version, and no name is followed by a space. Chunked bodies are left to chunked.c. */
 #include "request.h"
 
 #include <string.h>
 #include <strings.h>
-
-enum { OVERHEAD_BYTES = 16384, OVERHEAD_FACTOR = 16 }; /* chunk headers that a body of its size may have */
 
 static struct http_parser *parser_of(llhttp_t *llhttp)
 {
@@ -47,8 +45,6 @@ static int on_header_field(llhttp_t *llhttp, const char *at, size_t length)
 {
     struct http_parser *parser = parser_of(llhttp);
     struct http_request *request = parser->request;
-    if (request->head_complete)
-        return 0; /* a trailer */
     if (parser->field_closed) {
         if (request->count == parser->limits->fields_max)
             return refuse(request, 431, "too many header fields");
@@ -63,7 +59,7 @@ static int on_header_value(llhttp_t *llhttp, const char *at, size_t length)
 {
     struct http_parser *parser = parser_of(llhttp);
     struct http_request *request = parser->request;
-    if (!request->head_complete && length > 0)
+    if (length > 0)
         span_extend(request, &request->headers[request->count - 1].value, at, length);
     return 0;
 }
@@ -138,27 +134,32 @@ static const struct {
     {"transfer-encoding", 17, HTTP_TRANSFER_ENCODING},
 };
 
-/* Fills in request->known; refuses what may not come twice. */
-static int known_find(struct http_request *request)
+static bool name_is(const struct http_request *request, const struct http_header *header, size_t k)
+{
+    return known_names[k].length == header->name.length &&
+           strncasecmp(known_names[k].name, http_text(request, header->name), header->name.length) == 0;
+}
+
+/* Takes the spaces off the values' ends, which llhttp leaves, and fills in request->known. */
+static void fields_complete(struct http_request *request)
 {
     for (unsigned i = 0; i < request->count; i++) {
-        const struct http_header *header = &request->headers[i];
-        const char *name = http_text(request, header->name);
+        struct http_header *header = &request->headers[i];
+        const char *value = http_text(request, header->value);
+        while (header->value.length > 0 &&
+               (value[header->value.length - 1] == ' ' || value[header->value.length - 1] == '\t'))
+            header->value.length--;
         for (size_t k = 0; k < sizeof known_names / sizeof known_names[0]; k++) {
-            if (known_names[k].length != header->name.length ||
-                strncasecmp(known_names[k].name, name, header->name.length))
+            if (!name_is(request, header, k))
                 continue;
             unsigned known = known_names[k].known;
-            if (request->known[known] && known == HTTP_HOST)
-                return refuse(request, 400, "two Host fields");
-            if (request->known[known] && known == HTTP_TRANSFER_ENCODING)
-                return refuse(request, 400, "two Transfer-Encoding fields");
-            if (!request->known[known])
+            if (request->known[known])
+                request->repeated |= (uint16_t)(1U << known);
+            else
                 request->known[known] = (uint16_t)(i + 1);
             break;
         }
     }
-    return 0;
 }
 
 static bool value_is(const struct http_request *request, enum http_known known, const char *wanted)
@@ -185,8 +186,11 @@ static int on_headers_complete(llhttp_t *llhttp)
         return refuse(request, 400, fault);
     if ((size_t)(head_end - request->base) > parser->limits->head_bytes_max)
         return refuse(request, 431, "the head is too large");
-    if (known_find(request) != 0)
-        return -1;
+    fields_complete(request);
+    if (request->repeated & 1U << HTTP_HOST)
+        return refuse(request, 400, "two Host fields");
+    if (request->repeated & 1U << HTTP_TRANSFER_ENCODING)
+        return refuse(request, 400, "two Transfer-Encoding fields");
     if (!request->known[HTTP_HOST] && request->minor > 0)
         return refuse(request, 400, "no Host field");
     if (request->known[HTTP_TRANSFER_ENCODING] &&
@@ -200,7 +204,8 @@ static int on_headers_complete(llhttp_t *llhttp)
         return refuse(request, 417, "an expectation other than 100-continue");
     /* No protocol but this one: an Upgrade is ignored, as RFC 9110 allows. */
     llhttp->upgrade = 0;
-    return 0;
+    parser->in_chunks = llhttp->flags & F_CHUNKED;
+    return parser->in_chunks; /* 1: llhttp takes no body */
 }
 
 static int on_body(llhttp_t *llhttp, const char *at, size_t length)
@@ -211,9 +216,6 @@ static int on_body(llhttp_t *llhttp, const char *at, size_t length)
         request->body_start = (size_t)(at - request->base);
     if (request->body_length + length > parser->limits->body_bytes_max)
         return refuse(request, 413, "the body is too large");
-    char *end = request->base + request->body_start + request->body_length;
-    if (end != at)
-        memmove(end, at, length);
     request->body_length += length;
     return 0;
 }
@@ -246,10 +248,28 @@ void http_request_init(struct http_request *request)
     memset(request, 0, sizeof *request);
 }
 
+static enum http_result chunks_parse(struct http_parser *parser, struct http_request *request, const char *bytes,
+                                     size_t length, size_t *used)
+{
+    const struct http_limits *limits = parser->limits;
+    struct chunked_limits chunked_limits = {limits->body_bytes_max, limits->head_bytes_max, limits->fields_max};
+    *used = length;
+    switch (chunked_decode(&parser->chunked, &chunked_limits, bytes, length, used, request->base + request->body_start,
+                           &request->body_length)) {
+    case CHUNKED_MORE: return HTTP_MORE;
+    case CHUNKED_COMPLETE: parser->in_chunks = false; return HTTP_COMPLETE;
+    case CHUNKED_BODY_TOO_LARGE: refuse(request, 413, "the body is too large"); break;
+    case CHUNKED_TRAILERS_TOO_LARGE: refuse(request, 431, "the trailers are too large"); break;
+    case CHUNKED_MALFORMED: refuse(request, 400, "a malformed chunked body"); break;
+    }
+    return HTTP_REFUSED;
+}
+
 enum http_result http_parse(struct http_parser *parser, struct http_request *request, char *bytes, size_t length,
                             size_t *used)
 {
-    bool body = request->head_complete;
+    if (parser->in_chunks)
+        return chunks_parse(parser, request, bytes, length, used);
     parser->request = request;
     parser->end = bytes + length;
     llhttp_errno_t error = llhttp_execute(&parser->llhttp, bytes, length);
@@ -257,9 +277,15 @@ enum http_result http_parse(struct http_parser *parser, struct http_request *req
     if (error == HPE_PAUSED) {
         *used = (size_t)(llhttp_get_error_pos(&parser->llhttp) - bytes);
         llhttp_resume(&parser->llhttp);
-        parser->raw_bytes = 0;
         parser->field_closed = true;
-        return HTTP_COMPLETE;
+        if (!parser->in_chunks)
+            return HTTP_COMPLETE;
+        size_t body = *used, taken;
+        request->body_start = (size_t)(bytes + body - request->base);
+        chunked_init(&parser->chunked);
+        enum http_result result = chunks_parse(parser, request, bytes + body, length - body, &taken);
+        *used += taken;
+        return result;
     }
     if (error != HPE_OK) {
         refuse(request, 400,
@@ -268,11 +294,6 @@ enum http_result http_parse(struct http_parser *parser, struct http_request *req
     }
     if (!request->head_complete && (size_t)(parser->end - request->base) > parser->limits->head_bytes_max) {
         refuse(request, 431, "the head is too large");
-        return HTTP_REFUSED;
-    }
-    parser->raw_bytes += body ? length : 0;
-    if (parser->raw_bytes > OVERHEAD_BYTES + OVERHEAD_FACTOR * request->body_length) {
-        refuse(request, 400, "chunks, extensions or trailers out of all proportion");
         return HTTP_REFUSED;
     }
     return HTTP_MORE;
@@ -292,6 +313,19 @@ const char *http_known_value(const struct http_request *request, enum http_known
     struct http_span value = request->headers[request->known[known] - 1].value;
     *length = value.length;
     return http_text(request, value);
+}
+
+const struct http_header *http_known_next(const struct http_request *request, enum http_known known, unsigned *i)
+{
+    size_t k = 0;
+    while (known_names[k].known != known)
+        k++;
+    if (*i == 0 && request->known[known])
+        *i = request->known[known] - 1U;
+    for (; request->known[known] && *i < request->count; ++*i)
+        if (name_is(request, &request->headers[*i], k))
+            return &request->headers[(*i)++];
+    return NULL;
 }
 
 static int hex_digit(char c)

@@ -3,7 +3,7 @@
  *
  * A message lies in one piece in a buffer of the caller's, from request->base on; everything that the parser finds is
  * an offset from there, so that the caller may move the bytes between two calls and say where they are now. Chunked
- * bodies are pushed together in place. */
+ * bodies (chunked.h) are pushed together in place. */
 #ifndef TIDE_HTTP_REQUEST_H
 #define TIDE_HTTP_REQUEST_H
 
@@ -11,6 +11,8 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+
+#include "chunked.h"
 
 struct http_span {
     uint32_t start, length; /* from the message's first byte */
@@ -43,8 +45,8 @@ struct http_request {
     struct http_span target;
     size_t body_start, body_length;
     uint16_t known[HTTP_KNOWN]; /* the first one's place in headers + 1; 0: none */
-    uint16_t count;
-    uint8_t method, minor; /* llhttp's number; HTTP/1.minor */
+    uint16_t count, repeated;   /* headers; a bit for each known field that comes more than once */
+    uint8_t method, minor;      /* llhttp's number; HTTP/1.minor */
     bool head_complete, keep_alive, expects_continue;
     int refusal; /* the status to refuse it with, 0: none */
     const char *refusal_text;
@@ -55,8 +57,9 @@ struct http_parser {
     llhttp_t llhttp;
     const struct http_limits *limits;
     struct http_request *request;
-    const char *end;   /* of the bytes at hand, during http_parse */
-    size_t raw_bytes;  /* of the body with chunk headers */
+    const char *end; /* of the bytes at hand, during http_parse */
+    struct chunked chunked;
+    bool in_chunks;    /* the head of a message with a chunked body is complete */
     bool field_closed; /* the next name begins a new field */
 };
 
@@ -81,8 +84,11 @@ static inline const char *http_text(const struct http_request *request, struct h
     return request->base + span.start;
 }
 
-/* The value of a known field, of length *length; NULL: absent. */
+/* The value of a known field, the first if there are several, of length *length; NULL: absent. */
 const char *http_known_value(const struct http_request *request, enum http_known known, size_t *length);
+
+/* The next header of a known field from place *i on, which then is behind it; NULL: no more. */
+const struct http_header *http_known_next(const struct http_request *request, enum http_known known, unsigned *i);
 
 /* Decodes %XX (and with `plus` + as space) from `text` into `out`, which has room for `length` bytes. False: malformed.
  */

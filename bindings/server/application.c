@@ -1,8 +1,8 @@
 /* application.c - the Lua state in which a script ran: making it, the `app` of the script, and its end.
  *
  * luv is bound to the worker's loop, so its handles live there beside ours. They are told apart by their data: ours
- * have none. When a state is retired (a reload) its handles are closed through luv itself, and the state ends once they
- * are gone, no exchange uses it, and no request of the loop is under way. */
+ * have none. When a state is retired (a reload) and its last exchange has ended, its handles are closed through luv
+ * itself; the state ends once they are gone and no request of the loop is under way. */
 #include <lauxlib.h>
 #include <lualib.h>
 #include <stdio.h>
@@ -212,6 +212,7 @@ static int load(lua_State *L)
     lua_setfield(L, -2, "exit");
     lua_newtable(L);
     lua_rawsetp(L, LUA_REGISTRYINDEX, &anchors_key);
+    coroutines_watch(L);
     request_object_register(L);
     lua_settop(L, 1);
     if (luaL_loadfile(L, options->script) != LUA_OK)
@@ -314,6 +315,7 @@ static size_t handles(struct application *application, bool close)
 
 void application_close_handles(struct application *application)
 {
+    application->handles_closed = true;
     handles(application, true);
 }
 

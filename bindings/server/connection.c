@@ -10,6 +10,7 @@
  * A connection that ends for our reasons lingers: its sending side is shut, and what still comes is read and thrown
  * away for a moment, since closing at once would make the kernel reset it and take the answer from the client. */
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -493,10 +494,13 @@ void connection_accept(struct worker *worker)
     peer_name(c);
     http_parser_init(&c->parser, &worker->server->options.limits);
     if (before >= worker->server->options.connections_max) {
-        static const char full[] = "HTTP/1.1 503 Service Unavailable\r\nRetry-After: 1\r\nContent-Length: 0\r\n"
-                                   "Connection: close\r\n\r\n";
+        char full[200];
+        int length = snprintf(full, sizeof full,
+                              "HTTP/1.1 503 Service Unavailable\r\nDate: %s\r\nRetry-After: 1\r\n"
+                              "Content-Length: 0\r\nConnection: close\r\n\r\n",
+                              worker_date(worker));
         c->last_request = true;
-        send_bytes(c, full, sizeof full - 1);
+        send_bytes(c, full, (size_t)length);
         end_if_over(c);
         return;
     }

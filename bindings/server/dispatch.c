@@ -39,7 +39,8 @@ static bool token_fits(const struct exchange *exchange, const char *token)
 {
     size_t length = 0, wanted = strlen(token);
     const char *value = http_known_value(&exchange->request, HTTP_AUTHORIZATION, &length);
-    if (!value || length < 7 || strncasecmp(value, "Bearer ", 7) != 0)
+    if (!value || (exchange->request.repeated & 1U << HTTP_AUTHORIZATION) || length < 7 ||
+        strncasecmp(value, "Bearer ", 7) != 0)
         return false;
     value += 7;
     length -= 7;
@@ -201,12 +202,12 @@ void dispatch(struct exchange *exchange)
         exchange_problem(exchange, 503, "recovering", "the database is being opened", "Retry-After: 1\r\n");
         return;
     }
-    if (!is_read(exchange) &&
+    bool handler = exchange->final == FINAL_ROUTE && exchange->route->kind == ROUTE_HANDLER;
+    if (exchange->final == FINAL_ROUTE && (handler || !is_read(exchange)) &&
         atomic_load_explicit(&server->waiting, memory_order_relaxed) >= server->options.waiting_max) {
         exchange_problem(exchange, 503, "busy", "too many requests wait already", "Retry-After: 1\r\n");
         return;
     }
-    bool handler = exchange->final == FINAL_ROUTE && exchange->route->kind == ROUTE_HANDLER;
     if (application && (handler || application->middleware_count > 0))
         handler_run(exchange);
     else

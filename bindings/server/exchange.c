@@ -169,12 +169,14 @@ const char *worker_date(struct worker *worker)
 void request_id(struct exchange *exchange, char id[24])
 {
     struct worker *worker = exchange->worker;
-    snprintf(id, 24, "%08" PRIx32 "-%" PRIx64, (uint32_t)worker->id_prefix, ++worker->request_number & 0xffffffffff);
+    if (exchange->id == 0)
+        exchange->id = ++worker->request_number;
+    snprintf(id, 24, "%08" PRIx32 "-%" PRIx64, (uint32_t)worker->id_prefix, exchange->id & 0xffffffffff);
 }
 
 /* ---- The access log ---- */
 
-static void log_common(struct exchange *exchange, uint64_t time_us)
+static void log_common(struct exchange *exchange)
 {
     const struct http_request *request = &exchange->request;
     struct worker *worker = exchange->worker;
@@ -186,10 +188,9 @@ static void log_common(struct exchange *exchange, uint64_t time_us)
     const char *remote = exchange->connection ? exchange->connection->remote : "-";
     int host = (int)(strrchr(remote, ':') ? strrchr(remote, ':') - remote : (ptrdiff_t)strlen(remote));
     int target = request->target.length > 500 ? 500 : (int)request->target.length;
-    metrics_printf(&worker->log, "%.*s - - [%s] \"%s %.*s HTTP/1.%d\" %d %" PRIu64 " %" PRIu64 "\n", host, remote,
-                   stamp, request->head_complete ? llhttp_method_name((llhttp_method_t)request->method) : "-", target,
-                   http_text(request, request->target), request->minor, exchange->status, exchange->answer_bytes,
-                   time_us);
+    metrics_printf(&worker->log, "%.*s - - [%s] \"%s %.*s HTTP/1.%d\" %d %" PRIu64 "\n", host, remote, stamp,
+                   request->head_complete ? llhttp_method_name((llhttp_method_t)request->method) : "-", target,
+                   http_text(request, request->target), request->minor, exchange->status, exchange->body_bytes);
 }
 
 static void log_json(struct exchange *exchange, uint64_t time_us)
@@ -205,8 +206,14 @@ static void log_json(struct exchange *exchange, uint64_t time_us)
     const char *target = http_text(request, request->target);
     bool valid = request->target.length > 0 && json_utf8_valid(target, request->target.length);
     json_write_string(&worker->log, valid ? target : "", valid ? request->target.length : 0);
-    metrics_printf(&worker->log, ",\"status\":%d,\"bytes\":%" PRIu64 ",\"time_us\":%" PRIu64 "}\n", exchange->status,
-                   exchange->answer_bytes, time_us);
+    metrics_printf(&worker->log, ",\"status\":%d,\"bytes\":%" PRIu64 ",\"time_us\":%" PRIu64, exchange->status,
+                   exchange->body_bytes, time_us);
+    if (exchange->id != 0) {
+        char id[24];
+        request_id(exchange, id);
+        metrics_printf(&worker->log, ",\"request_id\":\"%s\"", id);
+    }
+    json_buffer_append(&worker->log, "}\n", 2);
 }
 
 /* ---- Answers ---- */
@@ -226,7 +233,7 @@ static char *put(char *p, const char *text, size_t length)
 static bool answer_write(struct exchange *exchange, const struct answer *answer, struct json_buffer *out)
 {
     enum { FIXED_BYTES = 300 }; /* what is written here beside type, headers and body */
-    size_t before = out->length, type_length = answer->type ? strlen(answer->type) : 0;
+    size_t type_length = answer->type ? strlen(answer->type) : 0;
     const char *reason = status_text(answer->status), *date = worker_date(exchange->worker);
     if (!json_buffer_reserve(out, FIXED_BYTES + type_length + answer->headers_length + answer->body_length))
         return false;
@@ -257,10 +264,10 @@ static bool answer_write(struct exchange *exchange, const struct answer *answer,
         p = put(p, answer->headers, answer->headers_length);
     p = put(p, "\r\n", 2);
     bool head = exchange->request.head_complete && exchange->request.method == HTTP_HEAD;
-    if (!bodyless && !head && answer->body_length > 0)
+    exchange->body_bytes = bodyless || head ? 0 : answer->body_length;
+    if (exchange->body_bytes > 0)
         p = put(p, answer->body, answer->body_length);
     out->length = (size_t)(p - out->bytes);
-    exchange->answer_bytes = out->length - before;
     return true;
 }
 
@@ -270,10 +277,13 @@ static void finish(struct exchange *exchange)
     uint64_t time_us = (uv_hrtime() - exchange->started_ns) / 1000;
     metrics_count(&worker->metrics, exchange->label, exchange->status, time_us);
     if (worker->server->options.log == LOG_COMMON)
-        log_common(exchange, time_us);
+        log_common(exchange);
     else if (worker->server->options.log == LOG_JSON)
         log_json(exchange, time_us);
     exchange->done = true;
+    if (exchange->waits)
+        atomic_fetch_sub_explicit(&worker->server->waiting, 1, memory_order_relaxed);
+    exchange->waits = false;
     if (exchange->object)
         exchange->object->exchange = NULL;
     exchange->object = NULL;
@@ -288,6 +298,13 @@ static void finish(struct exchange *exchange)
         exchange_free(exchange);
     if (application)
         application_release(application);
+}
+
+void exchange_waits(struct exchange *exchange)
+{
+    if (!exchange->waits)
+        atomic_fetch_add_explicit(&exchange->worker->server->waiting, 1, memory_order_relaxed);
+    exchange->waits = true;
 }
 
 bool exchange_hold(struct exchange *exchange, const struct answer *answer)

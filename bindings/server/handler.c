@@ -6,8 +6,8 @@
  * yielded.
  *
  * A handler that runs too long is stopped as lua.c does it on an interrupt: a signal, sent by the watchdog thread to
- * the worker, sets a debug hook, which raises an error. Only the coroutine that the handler itself runs in is stopped,
- * not one that it has started in turn. */
+ * the worker, sets a debug hook, which raises an error. A hook belongs to one coroutine, so the worker keeps a list of
+ * what runs (struct run); coroutine.resume and coroutine.wrap are ours, to put on it what the script resumes. */
 #include <lauxlib.h>
 #include <signal.h>
 #include <stdio.h>
@@ -284,6 +284,7 @@ static int bottom_done(lua_State *L, int status, lua_KContext context)
     const struct request_object *object = lua_touserdata(L, 1);
     if (status != LUA_OK && status != LUA_YIELD && object->exchange)
         answer_error(object->exchange, lua_tostring(L, -1));
+    *(void **)lua_getextraspace(L) = NULL;
     const struct run *run = this_worker->run;
     if (!run || run->L != L) /* resumed by the script's own callback: nobody of ours waits for it to end */
         coroutine_forget(L);
@@ -339,6 +340,7 @@ static int anchor_drop(lua_State *L)
 static void coroutine_drop(struct application *application, lua_State *coroutine)
 {
     lua_State *L = application->L;
+    *(void **)lua_getextraspace(coroutine) = NULL;
     lua_resetthread(coroutine);
     lua_pushcfunction(L, anchor_drop);
     lua_pushlightuserdata(L, coroutine);
@@ -349,7 +351,6 @@ static void coroutine_drop(struct application *application, lua_State *coroutine
 static void coroutine_give_back(struct application *application, lua_State *coroutine)
 {
     lua_settop(coroutine, 0);
-    *(void **)lua_getextraspace(coroutine) = NULL;
     if (application->idle_count == application->idle_capacity && application->idle_capacity < IDLE_MAX) {
         size_t capacity = application->idle_capacity ? 2 * application->idle_capacity : 16;
         lua_State **idle = realloc(application->idle, capacity * sizeof *idle);
@@ -399,6 +400,7 @@ void handler_resume(struct exchange *exchange, int arguments)
         lua_pop(coroutine, results);
         if (run.exchange) {
             exchange->ran_us = park_now_us() - run.started_us;
+            exchange_waits(exchange);
             if (!exchange_detach(exchange) && exchange->connection)
                 connection_close(exchange->connection);
         }
@@ -432,6 +434,76 @@ int luv_callback(lua_State *L, int arguments, int results, int flags)
     int given = luv_cfpcall(L, arguments, results, flags | LUVF_CALLBACK_NOEXIT);
     run_end(this_worker, &run);
     return given;
+}
+
+/* ---- Coroutines of the script ---- */
+
+static const char resume_key = 0;
+
+/* coroutine.resume. What runs inside another run of a handler has its time and its exchange; a handler that a callback
+ * resumes goes on where its time stood. */
+static int watched_resume(lua_State *L)
+{
+    lua_State *coroutine = lua_tothread(L, 1);
+    luaL_argexpected(L, coroutine, 1, "coroutine");
+    struct exchange *exchange = *(struct exchange **)lua_getextraspace(coroutine);
+    const struct run *outer = this_worker->run;
+    struct run run = {.exchange = exchange, .L = coroutine, .started_us = park_now_us()};
+    if (exchange)
+        run.started_us -= exchange->ran_us;
+    else if (outer)
+        run = (struct run){.exchange = outer->exchange, .L = coroutine, .started_us = outer->started_us};
+    lua_rawgetp(L, LUA_REGISTRYINDEX, &resume_key);
+    lua_insert(L, 1);
+    run_begin(this_worker, &run);
+    int status = lua_pcall(L, lua_gettop(L) - 1, LUA_MULTRET, 0);
+    run_end(this_worker, &run);
+    if (status != LUA_OK)
+        return lua_error(L);
+    if (exchange && run.exchange && lua_status(coroutine) == LUA_YIELD)
+        exchange->ran_us = park_now_us() - run.started_us;
+    return lua_gettop(L);
+}
+
+/* What coroutine.wrap returns; upvalue 1: the coroutine. Its errors are raised here, and end it. */
+static int wrapped(lua_State *L)
+{
+    lua_pushvalue(L, lua_upvalueindex(1));
+    lua_insert(L, 1);
+    int results = watched_resume(L);
+    if (lua_toboolean(L, -results))
+        return results - 1;
+    lua_State *coroutine = lua_tothread(L, lua_upvalueindex(1));
+    if (lua_status(coroutine) > LUA_YIELD && lua_resetthread(coroutine) != LUA_OK)
+        lua_xmove(coroutine, L, 1);
+    if (lua_type(L, -1) == LUA_TSTRING) {
+        luaL_where(L, 1);
+        lua_insert(L, -2);
+        lua_concat(L, 2);
+    }
+    return lua_error(L);
+}
+
+static int watched_wrap(lua_State *L)
+{
+    luaL_checktype(L, 1, LUA_TFUNCTION);
+    lua_State *coroutine = lua_newthread(L);
+    lua_pushvalue(L, 1);
+    lua_xmove(L, coroutine, 1);
+    lua_pushcclosure(L, wrapped, 1);
+    return 1;
+}
+
+void coroutines_watch(lua_State *L)
+{
+    lua_getglobal(L, "coroutine");
+    lua_getfield(L, -1, "resume");
+    lua_rawsetp(L, LUA_REGISTRYINDEX, &resume_key);
+    lua_pushcfunction(L, watched_resume);
+    lua_setfield(L, -2, "resume");
+    lua_pushcfunction(L, watched_wrap);
+    lua_setfield(L, -2, "wrap");
+    lua_pop(L, 1);
 }
 
 /* ---- The watchdog ---- */

@@ -89,7 +89,15 @@ static void sum_add(struct sum *sum, const struct metrics_series *series)
         sum->buckets[i] += atomic_load_explicit(&series->buckets[i], memory_order_relaxed);
 }
 
-static bool sum_write(struct json_buffer *out, const struct sum *sum, const char *route, int status)
+typedef bool sum_writer(struct json_buffer *out, const struct sum *sum, const char *route, int status);
+
+static bool total_write(struct json_buffer *out, const struct sum *sum, const char *route, int status)
+{
+    return metrics_printf(out, "tidemark_http_requests_total{route=\"%s\",status=\"%d\"} %" PRIu64 "\n", route, status,
+                          sum->count);
+}
+
+static bool histogram_write(struct json_buffer *out, const struct sum *sum, const char *route, int status)
 {
     static const char name[] = "tidemark_http_request_duration_seconds";
     uint64_t below = 0;
@@ -110,7 +118,7 @@ static bool sum_write(struct json_buffer *out, const struct sum *sum, const char
 
 /* Of one label: adds up equal statuses of all workers. */
 static bool label_write(struct json_buffer *out, struct metrics *const workers[], int count, unsigned label,
-                        const char *name)
+                        const char *name, sum_writer *write)
 {
     for (int status = 100; status <= 599; status++) {
         struct sum sum = {0};
@@ -124,18 +132,15 @@ static bool label_write(struct json_buffer *out, struct metrics *const workers[]
                     sum_add(&sum, series);
             }
         }
-        if (sum.count > 0 && !sum_write(out, &sum, name, status))
+        if (sum.count > 0 && !write(out, &sum, name, status))
             return false;
     }
     return true;
 }
 
-bool metrics_write(struct json_buffer *out, struct metrics_labels *labels, struct metrics *const workers[], int count)
+static bool family_write(struct json_buffer *out, struct metrics_labels *labels, struct metrics *const workers[],
+                         int count, sum_writer *write)
 {
-    if (!metrics_printf(
-            out, "# HELP tidemark_http_request_duration_seconds Time from a request's first byte to its answer.\n"
-                 "# TYPE tidemark_http_request_duration_seconds histogram\n"))
-        return false;
     pthread_mutex_lock(&labels->mutex);
     unsigned last = labels->count;
     pthread_mutex_unlock(&labels->mutex);
@@ -149,10 +154,21 @@ bool metrics_write(struct json_buffer *out, struct metrics_labels *labels, struc
             name[length++] = *p;
         }
         name[length] = 0;
-        if (!label_write(out, workers, count, label, name))
+        if (!label_write(out, workers, count, label, name, write))
             return false;
     }
     return true;
+}
+
+bool metrics_write(struct json_buffer *out, struct metrics_labels *labels, struct metrics *const workers[], int count)
+{
+    return metrics_printf(out, "# HELP tidemark_http_requests_total Requests that were answered.\n"
+                               "# TYPE tidemark_http_requests_total counter\n") &&
+           family_write(out, labels, workers, count, total_write) &&
+           metrics_printf(
+               out, "# HELP tidemark_http_request_duration_seconds Time from a request's first byte to its answer.\n"
+                    "# TYPE tidemark_http_request_duration_seconds histogram\n") &&
+           family_write(out, labels, workers, count, histogram_write);
 }
 
 void metrics_free(struct metrics *metrics)

@@ -46,7 +46,7 @@ void park(struct exchange *exchange, uint64_t durable, uint64_t deadline_us)
     if (durable > worker->want_durable)
         worker->want_durable = durable;
     worker->want_room = worker->want_room || durable == 0;
-    atomic_fetch_add_explicit(&worker->server->waiting, 1, memory_order_relaxed);
+    exchange_waits(exchange);
     if (deadline_us != UINT64_MAX)
         deadline_set(worker, deadline_us);
 }
@@ -62,7 +62,6 @@ void unpark(struct exchange *exchange)
     *(next ? &next->parked_previous : last) = previous;
     exchange->parked = NOT_PARKED;
     exchange->parked_next = exchange->parked_previous = NULL;
-    atomic_fetch_sub_explicit(&worker->server->waiting, 1, memory_order_relaxed);
 }
 
 static void resume(struct exchange *exchange)

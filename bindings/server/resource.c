@@ -46,19 +46,9 @@ struct condition {
     uint64_t versions[VERSIONS_MAX];
 };
 
-/* Reads If-Match or If-None-Match. Tags that are no version of ours match nothing; weak ones only in If-None-Match. */
-static void condition_read(const struct exchange *exchange, enum http_known field, struct condition *condition)
+/* Adds the tags of one field line. */
+static void tags_read(const char *p, const char *end, bool weak_too, struct condition *condition)
 {
-    size_t length;
-    const char *p = http_known_value(&exchange->request, field, &length);
-    *condition = (struct condition){.present = p != NULL};
-    if (!p)
-        return;
-    const char *end = p + length;
-    if (length == 1 && *p == '*') {
-        condition->any = true;
-        return;
-    }
     while (p < end && condition->count < VERSIONS_MAX) {
         while (p < end && (*p == ' ' || *p == '\t' || *p == ','))
             p++;
@@ -74,8 +64,23 @@ static void condition_read(const struct exchange *exchange, enum http_known fiel
         while (p < end && *p != '"')
             p++;
         p++;
-        if (number && (!weak || field == HTTP_IF_NONE_MATCH))
+        if (number && (!weak || weak_too))
             condition->versions[condition->count++] = version;
+    }
+}
+
+/* Reads If-Match or If-None-Match. Tags that are no version of ours match nothing; weak ones only in If-None-Match. */
+static void condition_read(const struct exchange *exchange, enum http_known field, struct condition *condition)
+{
+    const struct http_header *header;
+    *condition = (struct condition){.present = false};
+    for (unsigned i = 0; (header = http_known_next(&exchange->request, field, &i));) {
+        const char *value = http_text(&exchange->request, header->value);
+        condition->present = true;
+        if (header->value.length == 1 && *value == '*')
+            condition->any = true;
+        else
+            tags_read(value, value + header->value.length, field == HTTP_IF_NONE_MATCH, condition);
     }
 }
 
@@ -101,24 +106,29 @@ static uint64_t version_now(struct tide_collection *collection, const char *id, 
 
 /* ---- What the request says ---- */
 
-/* The value of a Prefer preference, wherever it stands. */
-static bool prefers(const struct exchange *exchange, const char *preference)
+/* Whether one of the Prefer fields has this preference with this value, bare or in quotes. */
+static bool prefers(const struct exchange *exchange, const char *name, const char *value)
 {
-    size_t wanted = strlen(preference);
-    for (unsigned i = 0; exchange->request.known[HTTP_PREFER] && i < exchange->request.count; i++) {
-        const struct http_header *header = &exchange->request.headers[i];
-        if (header->name.length != 6 || strncasecmp(http_text(&exchange->request, header->name), "prefer", 6) != 0)
-            continue;
+    size_t name_length = strlen(name), value_length = strlen(value);
+    const struct http_header *header;
+    for (unsigned i = 0; (header = http_known_next(&exchange->request, HTTP_PREFER, &i));) {
         const char *p = http_text(&exchange->request, header->value), *end = p + header->value.length;
         while (p < end) {
-            while (p < end && (*p == ' ' || *p == ',' || *p == ';' || *p == '\t'))
-                p++;
             const char *stop = p;
-            while (stop < end && *stop != ',' && *stop != ';' && *stop != ' ')
-                stop++;
-            if ((size_t)(stop - p) == wanted && strncasecmp(p, preference, wanted) == 0)
-                return true;
-            p = stop;
+            for (bool quoted = false; stop < end && (quoted || (*stop != ',' && *stop != ';')); stop++)
+                quoted ^= *stop == '"';
+            while (p < stop && (*p == ' ' || *p == '\t'))
+                p++;
+            const char *equals = stop > p ? memchr(p, '=', (size_t)(stop - p)) : NULL, *last = stop;
+            while (last > p && (last[-1] == ' ' || last[-1] == '\t'))
+                last--;
+            if (equals && (size_t)(equals - p) == name_length && strncasecmp(p, name, name_length) == 0) {
+                bool quoted = last - equals > 2 && equals[1] == '"' && last[-1] == '"';
+                const char *first = equals + 1 + quoted;
+                if ((size_t)(last - quoted - first) == value_length && strncasecmp(first, value, value_length) == 0)
+                    return true;
+            }
+            p = stop + 1;
         }
     }
     return false;
@@ -318,7 +328,7 @@ static bool document_fault(struct exchange *exchange, const char *fault)
     else if (document_fault_is_semantic(fault))
         exchange_problem(exchange, 422, NULL, fault, NULL);
     else
-        exchange_problem(exchange, 400, NULL, fault, NULL);
+        exchange_problem(exchange, 400, "invalid", fault, NULL);
     return true;
 }
 
@@ -532,8 +542,8 @@ static bool write_run(struct exchange *exchange)
     attempt.body = NULL;
     attempt.error.message[0] = 0;
     if (exchange->request.known[HTTP_PREFER]) {
-        exchange->wants_durable = prefers(exchange, "durability=durable");
-        exchange->wants_minimal = prefers(exchange, "return=minimal");
+        exchange->wants_durable = prefers(exchange, "durability", "durable");
+        exchange->wants_minimal = prefers(exchange, "return", "minimal");
     }
     if (method != HTTP_DELETE && !type_fits(exchange, method == HTTP_PATCH)) {
         const char *accept =

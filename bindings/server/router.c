@@ -148,7 +148,8 @@ const char *router_add(struct router *router, const char *pattern, struct route 
 
 static bool node_match(const struct node *node, const char *p, const char *end, struct router_match *match)
 {
-    if (!p) {
+    bool ends_in_slash = p && p + 1 == end && node->routes && node->routes->kind == ROUTE_DOCUMENT;
+    if (!p || ends_in_slash) {
         match->routes = node->routes;
         return node->routes != NULL;
     }

@@ -66,6 +66,7 @@ struct application {
     struct worker *worker;
     lua_State *L;
     unsigned references; /* the worker, and each exchange that it answers */
+    bool handles_closed;
     struct router *router;
     struct middleware *middlewares;
     size_t middleware_count;
@@ -107,7 +108,9 @@ struct exchange {
     char *copy;             /* the message, once it is not in the connection's buffer any more */
     int status;             /* of the answer */
     bool done, keep_alive, in_lua, timed_out;
-    uint64_t answer_bytes;
+    bool waits;          /* counted among the waiting */
+    uint64_t body_bytes; /* of the answer, as sent */
+    uint64_t id;         /* its number, once a request id was made of it; 0: none */
 
     struct http_span path, query; /* of the target */
     struct router_match match;
@@ -228,7 +231,10 @@ bool exchange_hold(struct exchange *exchange, const struct answer *answer);
 void exchange_problem(struct exchange *exchange, int status, const char *code, const char *detail, const char *headers);
 const char *status_text(int status);
 const char *worker_date(struct worker *worker);
+/* Its request id, made at the first call. */
 void request_id(struct exchange *exchange, char id[24]);
+/* Counts it among those that wait, until its answer is there. */
+void exchange_waits(struct exchange *exchange);
 
 /* dispatch.c */
 void dispatch(struct exchange *exchange);
@@ -257,6 +263,7 @@ void handler_run(struct exchange *exchange); /* through the middlewares to the h
 void handler_resume(struct exchange *exchange, int arguments);
 extern const char anchors_key; /* its address in the registry: a table that keeps all coroutines alive */
 int luv_callback(lua_State *L, int arguments, int results, int flags);
+void coroutines_watch(lua_State *L); /* in a new state: coroutine.resume and wrap that the time limit can see into */
 void watchdog_signal_setup(void);
 void watchdog_thread_setup(struct worker *worker);
 void *watchdog_run(void *server);

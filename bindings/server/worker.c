@@ -49,7 +49,6 @@ static void application_retire(struct worker *worker, struct application *applic
     application->retired = true;
     application->next = worker->retired;
     worker->retired = application;
-    application_close_handles(application);
     application_release(application);
 }
 
@@ -58,6 +57,8 @@ static void retired_destroy(struct worker *worker)
     struct application **link = &worker->retired;
     while (*link) {
         struct application *application = *link;
+        if (application->references == 0 && !application->handles_closed)
+            application_close_handles(application); /* not before: its last requests may wait for them */
         if (application->references > 0 || worker->loop.active_reqs.count > 0 || application_has_handles(application)) {
             link = &application->next;
             continue;
