@@ -1,7 +1,8 @@
+local server = require "spec.support.server"
 local workspace = require "spec.support.workspace"
 
 describe("the pages", function()
-  after_each(workspace.clean)
+  after_each(server.clean)
 
   it("docs/api.md: its examples run", function()
     local blocks = { "local path = ...\n" }
@@ -10,6 +11,59 @@ describe("the pages", function()
     -- Each block may name its locals anew; they are the next blocks' too.
     local chunk = assert(load(table.concat(blocks), "=docs/api.md"))
     chunk(workspace.path())
+  end)
+
+  -- The headers of an answer that begins with them, in alphabetical order: with middleware they have none of their own.
+  local function sorted(text)
+    local status, fields, rest = (text .. "\n"):match "^(HTTP/[^\n]*\n)(.-\n)(\n.*)$"
+    if not status then return text end
+    local lines = {}
+    for line in fields:gmatch "[^\n]*\n" do lines[#lines + 1] = line end
+    table.sort(lines)
+    return status .. table.concat(lines) .. rest
+  end
+
+  -- The Lua blocks are one application; of the console blocks each line that begins with $ is run, and prints what
+  -- follows it. An ellipsis stands for anything.
+  it("docs/server.md: its examples are answered so", function()
+    local page = workspace.read "docs/server.md"
+    local script, blocks, commands = workspace.path():match "(.*)/" .. "/app.lua", {}, 0
+    for block in page:gmatch "```lua\n(.-)```" do blocks[#blocks + 1] = block end
+    workspace.write(script, table.concat(blocks))
+    local app = server.start(script, workspace.path())
+    for block in page:gmatch "```console\n(.-)```" do
+      for part in ("\n" .. block):gsub("\n%$ ", "\0"):gmatch "%z([^%z]*)" do
+        local command, expected = part:match "^([^\n]+)\n?(.*)$"
+        commands = commands + 1
+        local out, err, status = workspace.run(("URL=%s; %s"):format(app.url, (command:gsub("curl ", "curl -sS "))))
+        assert.equal(0, status, command .. "\n" .. err)
+        local parts = {}
+        for literal in (sorted(expected):gsub("%s+$", "") .. "…"):gmatch "(.-)…" do
+          parts[#parts + 1] = literal:gsub("%p", "%%%0")
+        end
+        assert.matches("^" .. table.concat(parts, ".*") .. "$", (sorted((out:gsub("\r", ""))):gsub("%s+$", "")), command)
+      end
+    end
+    assert.is_true(commands >= 20)
+    assert.equal(0, app:stop())
+  end)
+
+  it("docs/server.md: names the limits of `tidemark serve`, and every metric", function()
+    local page = workspace.read "docs/server.md"
+    local named = 0
+    for option in workspace.command "serve --help":gmatch "%-%-[%w-]+" do
+      if option:find "max$" or option:find "timeout" or option == "--token" then
+        named = named + 1
+        assert.truthy(page:find(option, 1, true), option)
+      end
+    end
+    assert.is_true(named > 8)
+    local script = workspace.path():match "(.*)/" .. "/app.lua"
+    workspace.write(script, "")
+    local app = server.start(script, workspace.path())
+    local _, metrics = app:request("GET", "/metrics")
+    for metric in metrics:gmatch "# TYPE (%S+)" do assert.truthy(page:find("`" .. metric .. "`", 1, true), metric) end
+    for metric in page:gmatch "`(tidemark_[%w_]+)`" do assert.truthy(metrics:find("# TYPE " .. metric .. " ", 1, true), metric) end
   end)
 
   it("README.md: its example runs", function()

@@ -1,6 +1,7 @@
+local examples = require "spec.support.examples"
 local workspace = require "spec.support.workspace"
 
--- Every file in examples/ runs, and prints what it says it does.
+-- Every program in examples/ runs, and prints what it says it does. Applications: spec/server_examples_spec.lua.
 describe("the examples", function()
   after_each(workspace.clean)
 
@@ -14,7 +15,12 @@ describe("the examples", function()
       "then home said\ttwo" },
   }
 
-  for name in workspace.run("ls examples"):gmatch "([%w_]+)%.lua" do
+  it("are all there", function()
+    assert.is_true(#examples.programs >= 5)
+    for name in pairs(expected) do assert.truthy(io.open("examples/" .. name .. ".lua")) end
+  end)
+
+  for _, name in ipairs(examples.programs) do
     it("run: " .. name, function()
       assert.is_table(expected[name], "no expectation for examples/" .. name .. ".lua")
       local path = workspace.path()

@@ -123,16 +123,19 @@ int wrk_preformat(lua_State *L)
 
 void wrk_set_host(lua_State *L)
 {
+    enum { WRK = 1, HEADERS, GIVEN, HOST, PORT };
+    lua_settop(L, 0);
     lua_rawgetp(L, LUA_REGISTRYINDEX, &wrk_key);
-    lua_getfield(L, -1, "headers");
-    if (lua_istable(L, -1) && lua_getfield(L, -1, "Host") == LUA_TNIL && lua_getfield(L, -3, "host") == LUA_TSTRING) {
-        const char *host = lua_tostring(L, -1);
-        lua_getfield(L, -4, "port");
-        const char *port = lua_tostring(L, -1), *form = strchr(host, ':') ? "[%s]" : "%s";
-        lua_pushfstring(L, form, host);
+    lua_getfield(L, WRK, "headers");
+    if (lua_istable(L, HEADERS) && lua_getfield(L, HEADERS, "Host") == LUA_TNIL &&
+        lua_getfield(L, WRK, "host") == LUA_TSTRING) {
+        const char *host = lua_tostring(L, HOST);
+        lua_getfield(L, WRK, "port");
+        const char *port = lua_tostring(L, PORT);
+        lua_pushfstring(L, strchr(host, ':') ? "[%s]" : "%s", host);
         if (port)
             lua_pushfstring(L, "%s:%s", lua_tostring(L, -1), port);
-        lua_setfield(L, 2, "Host");
+        lua_setfield(L, HEADERS, "Host");
     }
     lua_settop(L, 0);
 }

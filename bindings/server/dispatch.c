@@ -113,7 +113,10 @@ static void final_find(struct exchange *exchange)
             final_error(exchange, 400);
         return;
     }
-    if (application && router_match(application->router, path, exchange->path.length, &exchange->match)) {
+    int builtin = builtin_find(path, exchange->path.length);
+    bool found = application && router_match(application->router, path, exchange->path.length, &exchange->match);
+    /* Ours are literal, and so win over :name and *name: a script that takes all paths stays under observation. */
+    if (found && (builtin == 0 || exchange->match.count == 0)) {
         exchange->route = route_of(exchange->match.routes, method);
         exchange->label = exchange->match.routes->label;
         if (exchange->route) {
@@ -123,7 +126,7 @@ static void final_find(struct exchange *exchange)
         }
         allow_fill(exchange, exchange->match.routes);
     } else {
-        int builtin = builtin_find(path, exchange->path.length);
+        exchange->match.count = 0;
         if (builtin == 0) {
             final_error(exchange, 404);
             return;
