@@ -9,7 +9,7 @@ local directory = ("%s/main-job-%s"):format(build, os.date "!%Y%m%d-%H%M%S")
 assert(os.execute("rm -rf '" .. directory .. "' && mkdir -p '" .. directory .. "'"))
 
 print(("Tidemark %s, main job in %s\n"):format(require "tidemark".version, directory))
-for _, name in ipairs { "create", "mixed", "packages" } do require(name)(directory, report) end
+for _, name in ipairs { "create", "mixed", "packages", "http" } do require(name)(directory, report, build) end
 report.print()
 print(([[
 

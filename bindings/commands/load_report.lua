@@ -133,7 +133,8 @@ function report.text(figures, measured, judged, options)
   if options.rate or figures.unsent > 0 then row("unsent", "%d", figures.unsent) end
   lines[#lines + 1] = "\nlatency           ms"
   for _, each in ipairs {
-    { "mean", "mean_ms" }, { "stdev", "stdev_ms" }, { "min", "min_ms" }, { "50 %", "p50_ms" }, { "75 %", "p75_ms" }, { "90 %", "p90_ms" },
+    { "mean", "mean_ms" }, { "stdev", "stdev_ms" }, { "min", "min_ms" },
+    { "50 %", "p50_ms" }, { "75 %", "p75_ms" }, { "90 %", "p90_ms" },
     { "99 %", "p99_ms" }, { "99.9 %", "p99_9_ms" }, { "99.99 %", "p99_99_ms" }, { "max", "max_ms" },
   } do
     row(each[1], "%.3f", figures[each[2]])

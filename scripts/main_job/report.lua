@@ -26,6 +26,11 @@ function report.check(what, found, expected)
   rows[#rows + 1] = { what, "", tostring(found), tostring(expected), found == expected, true }
 end
 
+--- A figure that must stay under a bound.
+function report.below(what, found, bound)
+  rows[#rows + 1] = { what, "", ("%.3f"):format(found), ("< %g"):format(bound), found < bound, true }
+end
+
 function report.met()
   for _, row in ipairs(rows) do
     if not row[5] then return false end
