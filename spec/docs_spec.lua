@@ -63,7 +63,9 @@ describe("the pages", function()
     local app = server.start(script, workspace.path())
     local _, metrics = app:request("GET", "/metrics")
     for metric in metrics:gmatch "# TYPE (%S+)" do assert.truthy(page:find("`" .. metric .. "`", 1, true), metric) end
-    for metric in page:gmatch "`(tidemark_[%w_]+)`" do assert.truthy(metrics:find("# TYPE " .. metric .. " ", 1, true), metric) end
+    for metric in page:gmatch "`(tidemark_[%w_]+)`" do
+      assert.truthy(metrics:find("# TYPE " .. metric .. " ", 1, true), metric)
+    end
   end)
 
   it("README.md: its example runs", function()

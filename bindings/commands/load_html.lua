@@ -12,7 +12,8 @@ local STYLE = [[
 main{max-width:60rem;margin:0 auto;padding:1.5rem 1rem 3rem}h1{font-size:1.35rem;margin:0}h2{font-size:1rem;margin:0 0 .5rem}
 p{color:var(--soft);margin:.25rem 0 1rem}.tiles{display:grid;grid-template-columns:repeat(auto-fit,minmax(8.5rem,1fr));
 gap:.75rem;margin:1rem 0}section,.tile{background:var(--card);border:1px solid var(--line);border-radius:8px;padding:.8rem 1rem}
-section{margin:0 0 .75rem;overflow-x:auto}.tile b{display:block;font-size:1.4rem;font-weight:600;font-variant-numeric:tabular-nums}
+section{margin:0 0 .75rem;overflow-x:auto}
+.tile b{display:block;font-size:1.4rem;font-weight:600;font-variant-numeric:tabular-nums}
 .tile span,.key{color:var(--soft);font-size:.85rem}.note{border-left:4px solid var(--two)}.tables{display:grid;
 grid-template-columns:repeat(auto-fit,minmax(16rem,1fr));gap:.75rem;align-items:start}table{border-collapse:collapse;width:100%}
 th,td{text-align:right;padding:.2rem .3rem;border-bottom:1px solid var(--line);font-variant-numeric:tabular-nums}
@@ -217,8 +218,10 @@ end
 
 local function tables(figures, judged)
   local percentiles = {}
-  for _, each in ipairs { { "mean", "mean_ms" }, { "50 %", "p50_ms" }, { "75 %", "p75_ms" }, { "90 %", "p90_ms" }, { "99 %", "p99_ms" },
-    { "99.9 %", "p99_9_ms" }, { "99.99 %", "p99_99_ms" }, { "max", "max_ms" } } do
+  for _, each in ipairs {
+    { "mean", "mean_ms" }, { "50 %", "p50_ms" }, { "75 %", "p75_ms" }, { "90 %", "p90_ms" },
+    { "99 %", "p99_ms" }, { "99.9 %", "p99_9_ms" }, { "99.99 %", "p99_99_ms" }, { "max", "max_ms" },
+  } do
     percentiles[#percentiles + 1] = { each[1], ("%.3f"):format(figures[each[2]]) }
   end
   local rows = {}
