@@ -35,7 +35,7 @@ engine_specs := $(patsubst spec/engine/%.c,$(B)/spec/%,$(wildcard spec/engine/*_
 binding_specs := $(patsubst spec/bindings/%.c,$(B)/spec/%,$(wildcard spec/bindings/*_spec.c))
 
 .DEFAULT_GOAL := all
-.PHONY: fuzz fuzzers all help setup run test test-asan test-tsan lint format coverage fresh install uninstall clean specs rock install-rock
+.PHONY: bench-http fuzz fuzzers all help setup run test test-asan test-tsan lint format coverage fresh install uninstall clean specs rock install-rock
 .SECONDARY:
 .DELETE_ON_ERROR:
 
@@ -103,6 +103,13 @@ clean: ## remove everything built
 	rm -rf $(B)
 
 specs: $(engine_specs) $(binding_specs) $(B)/spec/slow_disk.so
+
+bench-http: setup all $(B)/constant_server ## the server beside a server that does nothing, nginx with Lua, Node, Redis
+	@scripts/bench_http/setup $(B)
+	@lua5.4 scripts/bench-http.lua --build $(B)
+
+$(B)/constant_server: scripts/bench_http/constant_server.c $(llhttp_objects)
+	$(call Q,LD)$(CC) $(CFLAGS_ALL) $(HTTP_CFLAGS) -o $@ $^ -luv -lpthread $(LDFLAGS)
 
 fuzzers: $(addprefix $(B)/,request_fuzz json_fuzz log_fuzz)
 

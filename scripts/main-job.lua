@@ -1,7 +1,7 @@
 -- main-job.lua [BUILD]: what `make run` shows. Stores articles and this Debian's package descriptions through the public
 -- module, reads everything back from the log, prints one table; exit status 1 when something was lost or too slow.
 local build = arg[1] or "build"
-package.path = "scripts/main_job/?.lua;" .. package.path
+package.path = "scripts/main_job/?.lua;scripts/?.lua;" .. package.path
 package.cpath = build .. "/?.so;" .. package.cpath
 
 local report = require "report"

@@ -25,12 +25,15 @@ function process.start(command, arguments)
   return child
 end
 
---- Runs the loop until condition() holds; raises after `seconds`.
-function process.wait(seconds, what, condition)
-  local timer, late = uv.new_timer(), false
+--- Runs the loop until condition() holds, which is asked after each event, and every `pause_ms` where that is given; raises
+--- after `seconds`.
+function process.wait(seconds, what, condition, pause_ms)
+  local timer, ticks, late = uv.new_timer(), pause_ms and uv.new_timer(), false
   timer:start(math.floor(seconds * 1000), 0, function() late = true end)
+  if ticks then ticks:start(pause_ms, pause_ms, function() end) end
   while not condition() and not late do uv.run "once" end
   timer:close()
+  if ticks then ticks:close() end
   uv.run "nowait"
   if not condition() then error(("%s: nothing within %g s"):format(what, seconds)) end
 end
@@ -39,6 +42,14 @@ end
 function process.finish(child, seconds)
   process.wait(seconds, child.command, function() return child.code end)
   return child.code
+end
+
+function process.sleep(seconds)
+  local over = false
+  local timer = uv.new_timer()
+  timer:start(math.floor(seconds * 1000), 0, function() over = true end)
+  while not over do uv.run "once" end
+  timer:close()
 end
 
 function process.signal(child, name)
