@@ -168,8 +168,10 @@ local function number(value)
   return ("%.9g"):format(value)
 end
 
+--- What isn't UTF-8 is taken for Latin-1: a script may call its failures what it likes, JSON is UTF-8.
 local function quoted(text)
-  return '"' .. text:gsub('[%c"\\\127]', function(c) return ("\\u%04x"):format(c:byte()) end) .. '"'
+  local special = utf8.len(text) and '[%c"\\]' or '[%c"\\\128-\255]'
+  return '"' .. text:gsub(special, function(c) return ("\\u%04x"):format(c:byte()) end) .. '"'
 end
 
 local function object(counts)
