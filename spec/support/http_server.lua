@@ -86,10 +86,10 @@ ways.chunked = function(request)
     .. "5\r\nhello\r\n1\r\n,\r\n6\r\n world\r\n0\r\nX-Trailer: end\r\n\r\n")
 end
 
---- /slow-chunks: the same text, each piece by itself.
+--- /slow-chunks: the same text, in pieces that are cut anywhere.
 ways["slow-chunks"] = function(request)
-  local pieces = { "HTTP/1.1 200 OK\r\nTransfer-Enc", "oding: chunked\r\n\r\n5\r\nhel", "lo\r\n1\r\n,\r", "\n6\r\n world\r\n0\r\n",
-    "\r\n" }
+  local pieces = { "HTTP/1.1 200 OK\r\nTransfer-Enc", "oding: chunked\r\n\r\n5\r\nhel", "lo\r\n1\r\n,\r",
+    "\n6\r\n world\r\n0\r\n", "\r\n" }
   local function go_on(i)
     if request.connection.tcp:is_closing() then return end
     if i == #pieces then return send(request, pieces[i]) end
@@ -122,7 +122,7 @@ function ways.half(request) send(request, answer(200, nil, ("x"):rep(100)):sub(1
 function ways.garbage(request) send(request, "220 this is a mail server\r\n\r\n") end
 function ways.extra(request) send(request, answer(200, nil, "one") .. answer(200, nil, "two")) end
 
---- /never: no answer.
+--- /refuse: the connection is reset when the head has come (see take_request). /never: no answer.
 function ways.never() end
 
 --- /gather/4: no answer before 4 requests wait on the connection.
@@ -180,6 +180,7 @@ local function take_request(connection)
     headers[name] = value
     if name:lower() == "content-length" then length = assert(math.tointeger(tonumber(value))) end
   end
+  if target == "/refuse" then return connection.tcp:close_reset() and nil end
   if #connection.buffer < head_end + length then return nil end
   local body = connection.buffer:sub(head_end + 1, head_end + length)
   connection.buffer = connection.buffer:sub(head_end + length + 1)
@@ -187,6 +188,7 @@ local function take_request(connection)
 end
 
 local function on_bytes(connection, bytes)
+  if connection.tcp:is_closing() then return end
   connection.buffer = connection.buffer .. bytes
   for request in take_request, connection do
     received = received + 1
