@@ -1,4 +1,5 @@
 local tester = require "spec.support.load_tester"
+local workspace = require "spec.support.workspace"
 
 -- What tidemark load sends, and the hooks that wrk has, against spec/support/http_server.lua.
 describe("tidemark load", function()
@@ -452,6 +453,30 @@ describe("tidemark load", function()
       ]], "--requests 1", "/p?q")
       assert.same({ scheme = "http", host = "127.0.0.1", port = tonumber(tester.server.port), path = "/p?q",
         method = "GET", type = "string" }, said(out))
+    end)
+
+    it("wrk's own example scripts run unchanged", function()
+      local folder = "/usr/share/doc/wrk/examples/scripts/"
+      if not io.open(folder .. "report.lua") then
+        pending("there is no " .. folder)
+        return
+      end
+      local scripts = {}
+      for _, name in ipairs { "addr", "auth", "counter", "delay", "pipeline", "post", "report", "setup" } do
+        local script = workspace.read(folder .. name .. ".lua")
+        local figures, out = expect(0, script, "--requests 40 --threads 2 --connections 4")
+        assert.equal(40, figures.requests, name)
+        no_errors(figures)
+        scripts[name] = out
+      end
+      local address = "thread addr: 127.0.0.1:" .. tester.server.port
+      assert.equal(2, select(2, scripts.addr:gsub(address, "")))
+      assert.matches("thread 2 made 20 requests and got 20 responses", scripts.setup, 1, true)
+      assert.matches("\n99%%,%d+\n", scripts.report)
+      assert.equal(320, #received())
+      -- It stops a thread at its 100th answer.
+      local figures = expect(0, workspace.read(folder .. "stop.lua"), "--duration 60s --warmup 0 --threads 2")
+      assert.equal(200, figures.requests)
     end)
 
     it("an error in a hook: 3, with the place", function()

@@ -3,7 +3,7 @@
 -- Binds a free port of 127.0.0.1, prints `PORT PID`, and ends on SIGTERM, at the latest after a minute. The target's
 -- first part says how a request is answered (see `ways`), the second is a number for it; answers keep the order of the
 -- requests on their connection. LOG gets a line of JSON for each request received, before it is answered, and one for
--- each answer sent. With `reset`, each connection is reset as soon as it is accepted.
+-- each answer sent. With `reset`, each connection is reset 50 ms after it was accepted.
 local uv = require "luv"
 local cjson = require "cjson"
 
@@ -47,6 +47,7 @@ end
 
 local function send(request, bytes, closes)
   request.bytes, request.closes = bytes, closes
+  request.connection.closes = request.connection.closes or closes
   flush(request.connection)
 end
 
@@ -188,7 +189,7 @@ local function take_request(connection)
 end
 
 local function on_bytes(connection, bytes)
-  if connection.tcp:is_closing() then return end
+  if connection.closes or connection.tcp:is_closing() then return end
   connection.buffer = connection.buffer .. bytes
   for request in take_request, connection do
     received = received + 1
@@ -198,7 +199,7 @@ local function on_bytes(connection, bytes)
     local way, number = request.target:match "^/([%a-]+)/?(%d*)"
     local answerer = ways[way] or usual
     answerer(request, math.tointeger(tonumber(number)))
-    if connection.tcp:is_closing() then return end
+    if connection.closes or connection.tcp:is_closing() then return end -- what comes later isn't looked at
   end
 end
 
@@ -207,7 +208,7 @@ local function on_connection(err)
   connection_count = connection_count + 1
   local connection = { tcp = uv.new_tcp(), number = connection_count, buffer = "", waiting = {} }
   listener:accept(connection.tcp)
-  if resets then return connection.tcp:close_reset() end
+  if resets then return later(50, function() connection.tcp:close_reset() end) end
   connections[connection] = true
   connection.tcp:nodelay(true)
   connection.tcp:read_start(function(failure, bytes)
@@ -222,8 +223,9 @@ end
 
 assert(listener:bind("127.0.0.1", 0))
 assert(listener:listen(512, on_connection))
-local signal = uv.new_signal()
-signal:start("sigterm", function() os.exit(0) end)
+local terminated, broken = uv.new_signal(), uv.new_signal()
+terminated:start("sigterm", function() os.exit(0) end)
+broken:start("sigpipe", function() end) -- who has gone away doesn't end the server
 later(LIFETIME_MS, function() os.exit(1) end)
 io.stdout:write(listener:getsockname().port, " ", uv.os_getpid(), "\n")
 io.stdout:flush()
