@@ -227,6 +227,8 @@ describe("tidemark load", function()
       assert.is_true(figures.p50_ms < figures.duration_s * 1000 / 2) -- it is in no latency
       figures = expect(0, "function delay() return 0 end", "--requests 50 --connections 5")
       assert.equal(50, figures.requests)
+      figures = expect(0, "function delay() error 'asked' end", "--requests 10 --rate 500") -- the schedule says when
+      assert.equal(10, figures.requests)
     end)
 
     it("request(): a counter in path and header", function()
@@ -290,6 +292,19 @@ describe("tidemark load", function()
       local figures = expect(0, 'wrk.method = "HEAD"', "--requests 20 --connections 2 --pipeline 3", "/echo")
       assert.equal(20, figures.requests)
       no_errors(figures)
+    end)
+
+    it("large bodies, both ways, in the pieces that the kernel takes", function()
+      local _, out = expect(0, SAY .. [[
+        local body, whole = ("0123456789abcdef"):rep(1 << 17), 0
+        wrk.method, wrk.path, wrk.body = "POST", "/echo", body
+        function response(status, headers, received)
+          if status == 200 and received == body then whole = whole + 1 end
+          say("whole", whole)
+        end
+      ]], "--requests 6 --connections 2 --pipeline 2 --timeout 20s")
+      assert.equal(6, said(out).whole)
+      for _, request in ipairs(received()) do assert.equal(1 << 21, #request.body) end
     end)
 
     it("a token from the first answer is shown from then on", function()

@@ -207,6 +207,19 @@ describe("tidemark load", function()
       assert.matches(("note: %d of"):format(figures.unsent) .. " the requests weren't sent", out, 1, true)
     end)
 
+    it("connect: the server goes away in an open loop, the schedule goes on", function()
+      local figures = expect(0, [[
+        local n = 0
+        function request()
+          n = n + 1
+          return wrk.format(nil, n == 5 and "/shutdown" or "/")
+        end
+      ]], "--rate 200 --duration 600ms --warmup 0 --connections 2")
+      assert.is_true(figures.error_kinds.connect > 0)
+      assert.is_true(figures.unsent > 0)
+      assert.equal(120, figures.requests + figures.error_kinds.read + figures.error_kinds.write + figures.unsent)
+    end)
+
     it("status: 400 and more; they have a latency", function()
       local figures = expect(0, every_third "/status/404", "--requests 9 --connections 1")
       of_kind("status", 3, figures)
