@@ -1,4 +1,5 @@
 local server = require "spec.support.server"
+local tester = require "spec.support.load_tester"
 local workspace = require "spec.support.workspace"
 
 describe("the pages", function()
@@ -66,6 +67,50 @@ describe("the pages", function()
     for metric in page:gmatch "`(tidemark_[%w_]+)`" do
       assert.truthy(metrics:find("# TYPE " .. metric .. " ", 1, true), metric)
     end
+  end)
+
+  describe("docs/load.md", function()
+    local page = workspace.read "docs/load.md"
+    before_each(tester.open)
+    after_each(tester.close)
+
+    it("each of its scripts runs", function()
+      local count = 0
+      for script in page:gmatch "```lua\n(.-)```" do
+        count = count + 1
+        local figures
+        if script:find("function operation", 1, true) then
+          figures = tester.expect_engine(0, script, "--requests 50")
+        else
+          figures = tester.expect(0, script, "--requests 50 --connections 5", "/echo")
+        end
+        assert.equal(50, figures.requests)
+        assert.equal(0, figures.errors)
+      end
+      assert.is_true(count >= 8)
+    end)
+
+    it("its tables have every option, hook, figure and exit status, and no other", function()
+      local function first_column(heading)
+        local section = assert(page:match("\n## " .. heading .. "\n(.-)\n## "), heading)
+        local names = {}
+        for row in section:gmatch "\n| ([^|]+) |" do
+          for name in row:gmatch "`([^`]+)`" do names[#names + 1] = name:match "^[%w_-]+" end
+        end
+        table.sort(names)
+        return table.concat(names, " ")
+      end
+      local options, usage = { "--engine", "--url" }, workspace.command "load --help"
+      for option in usage:gmatch "\n  (%-%-%w+) " do options[#options + 1] = option end
+      table.sort(options)
+      assert.equal(table.concat(options, " "), first_column "Options")
+      local names, figures = {}, tester.expect(0, "", "--requests 1")
+      for name in pairs(figures) do names[#names + 1] = name end
+      table.sort(names)
+      assert.equal(table.concat(names, " "), first_column "The JSON text")
+      assert.equal("delay done init request response setup", first_column "The hooks")
+      assert.equal("0 1 2 3", first_column "Exit status")
+    end)
   end)
 
   it("README.md: its example runs", function()

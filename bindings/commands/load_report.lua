@@ -50,7 +50,9 @@ function report.thresholds(common, script, given)
     if not known[name] then
       common.fail(2, "%s: unknown threshold %s; there are %s", script, tostring(name), table.concat(NAMES, ", "))
     end
-    if type(bound) ~= "number" then common.fail(2, "%s: threshold %s is not a number", script, name) end
+    if type(bound) ~= "number" or bound - bound ~= 0 then -- infinite or NaN: JSON has no such number
+      common.fail(2, "%s: threshold %s is not a number", script, name)
+    end
     list[#list + 1] = { name = name, bound = bound, lower = LOWER_BOUND[name] or false }
   end
   table.sort(list, function(a, b) return known[a.name] < known[b.name] end)
@@ -166,8 +168,10 @@ local function number(value)
   return ("%.9g"):format(value)
 end
 
+--- What isn't UTF-8 is taken for Latin-1: a script may call its failures what it likes, JSON is UTF-8.
 local function quoted(text)
-  return '"' .. text:gsub('[%c"\\\127]', function(c) return ("\\u%04x"):format(c:byte()) end) .. '"'
+  local special = utf8.len(text) and '[%c"\\]' or '[%c"\\\128-\255]'
+  return '"' .. text:gsub(special, function(c) return ("\\u%04x"):format(c:byte()) end) .. '"'
 end
 
 local function object(counts)

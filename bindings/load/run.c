@@ -63,7 +63,7 @@ void run_note_code(struct run *run, const char *code)
     for (int i = 0; i < CODES_MAX; i++) {
         struct code_count *entry = &run->codes[i];
         if (entry->count == 0)
-            snprintf(entry->code, sizeof entry->code, "%s", code);
+            snprintf(entry->code, sizeof entry->code, "%s", i == CODES_MAX - 1 ? "other" : code);
         if (i == CODES_MAX - 1 || strncmp(entry->code, code, sizeof entry->code - 1) == 0) {
             entry->count++;
             break;

@@ -11,7 +11,7 @@ struct code_count {
     uint64_t count;
 };
 
-enum { CODES_MAX = 16 };
+enum { CODES_MAX = 16 }; /* the last is for all others */
 
 struct run {
     struct load_options options;
