@@ -256,16 +256,6 @@ for _, contender in ipairs(all) do
 end
 print ""
 
-for _, operation in ipairs(OPERATIONS) do
-  for _, pipeline in ipairs(PIPELINES) do
-    for _, connections in ipairs(CONNECTIONS) do
-      if wanted(("%s/%d/%d"):format(operation, connections, pipeline)) then
-        print_line(run_line(all, operation, connections, pipeline))
-      end
-    end
-  end
-end
-
 local function figure(line, name, field)
   local found = results.lines[line] and results.lines[line].contenders[name]
   return found and found[field]
@@ -275,29 +265,49 @@ local function ratio(line, name, field, other, other_line)
   return ours and theirs and ours / theirs
 end
 
-print "\ngoals (64 connections; in this run)"
-goal("POST to the resource / constant server", ratio("post/64/1", "tidemark", "rate", "constant"), 0.85, true)
-goal("POST to the resource / nginx+lua", ratio("post/64/1", "tidemark", "rate", "nginx+lua"), 1.3, true)
-goal("GET from the resource / constant server", ratio("get/64/1", "tidemark", "rate", "constant"), 0.90, true)
-goal("GET from the resource / nginx+lua", ratio("get/64/1", "tidemark", "rate", "nginx+lua"), 1.3, true)
-goal("POST to a handler / constant server", ratio("post_handler/64/1", "tidemark", "rate", "constant"), 0.70, true)
-goal("processor time, POST to the resource / constant", ratio("post/64/1", "tidemark", "cpu_us", "constant"), 1.35)
-goal("processor time, GET from the resource / constant", ratio("get/64/1", "tidemark", "cpu_us", "constant"), 1.35)
-goal("processor time, POST to a handler / constant", ratio("post_handler/64/1", "tidemark", "cpu_us", "constant"), 2)
-goal("processor time, GET by a handler / constant", ratio("get_handler/64/1", "tidemark", "cpu_us", "constant"), 2)
-goal("pipelined 16, GET from the resource, requests/s", figure("get/64/16", "tidemark", "rate"), 300000, true)
-goal("pipelined 16, POST to the resource, requests/s", figure("post/64/16", "tidemark", "rate"), 300000, true)
-local sync = wanted "durable/64/1" and sync_ms()
-goal("durable POST, median / fdatasync", sync and figure("durable/64/1", "tidemark", "p50_ms") / sync, 2.5)
-goal("durable POST, 64 connections / one",
-  ratio("durable/64/1", "tidemark", "rate", "tidemark", "durable/1/1"), 20, true)
-goal("tester's rate / wrk's, constant server", wanted "tester" and tester_against_wrk(all[1]), 0.95, true)
-goal("bytes of an idle connection, 10,000 of them", wanted "memory" and idle_bytes(all[2], 10000), 4096)
-local lost, descriptors
-if wanted "memory" then lost, descriptors = lost_after_a_million(all[2]) end
-goal("MiB kept after a million requests", lost and lost / (1 << 20), 2)
-goal("descriptors kept after a million requests", descriptors, 0)
+local function run_lines()
+  for _, operation in ipairs(OPERATIONS) do
+    for _, pipeline in ipairs(PIPELINES) do
+      for _, connections in ipairs(CONNECTIONS) do
+        if wanted(("%s/%d/%d"):format(operation, connections, pipeline)) then
+          print_line(run_line(all, operation, connections, pipeline))
+        end
+      end
+    end
+  end
+end
 
+local function judge()
+  print "\ngoals (64 connections; in this run)"
+  goal("POST to the resource / constant server", ratio("post/64/1", "tidemark", "rate", "constant"), 0.85, true)
+  goal("POST to the resource / nginx+lua", ratio("post/64/1", "tidemark", "rate", "nginx+lua"), 1.3, true)
+  goal("GET from the resource / constant server", ratio("get/64/1", "tidemark", "rate", "constant"), 0.90, true)
+  goal("GET from the resource / nginx+lua", ratio("get/64/1", "tidemark", "rate", "nginx+lua"), 1.3, true)
+  goal("POST to a handler / constant server", ratio("post_handler/64/1", "tidemark", "rate", "constant"), 0.70, true)
+  goal("processor time, POST to the resource / constant", ratio("post/64/1", "tidemark", "cpu_us", "constant"), 1.35)
+  goal("processor time, GET from the resource / constant", ratio("get/64/1", "tidemark", "cpu_us", "constant"), 1.35)
+  goal("processor time, POST to a handler / constant", ratio("post_handler/64/1", "tidemark", "cpu_us", "constant"), 2)
+  goal("processor time, GET by a handler / constant", ratio("get_handler/64/1", "tidemark", "cpu_us", "constant"), 2)
+  goal("pipelined 16, GET from the resource, requests/s", figure("get/64/16", "tidemark", "rate"), 300000, true)
+  goal("pipelined 16, POST to the resource, requests/s", figure("post/64/16", "tidemark", "rate"), 300000, true)
+  local sync = wanted "durable/64/1" and sync_ms()
+  goal("durable POST, median / fdatasync", sync and figure("durable/64/1", "tidemark", "p50_ms") / sync, 2.5)
+  goal("durable POST, 64 connections / one",
+    ratio("durable/64/1", "tidemark", "rate", "tidemark", "durable/1/1"), 20, true)
+  goal("tester's rate / wrk's, constant server", wanted "tester" and tester_against_wrk(all[1]), 0.95, true)
+  goal("bytes of an idle connection, 10,000 of them", wanted "memory" and idle_bytes(all[2], 10000), 4096)
+  local lost, descriptors
+  if wanted "memory" then lost, descriptors = lost_after_a_million(all[2]) end
+  goal("MiB kept after a million requests", lost and lost / (1 << 20), 2)
+  goal("descriptors kept after a million requests", descriptors, 0)
+end
+
+local ok, message = xpcall(function()
+  run_lines()
+  judge()
+end, debug.traceback)
+for _, contender in ipairs(all) do contender:stop() end
+if not ok then error(message, 0) end
 local file = assert(io.open(options.json or options.build .. "/bench/http.json", "w"))
 file:write(cjson.encode(results), "\n")
 file:close()

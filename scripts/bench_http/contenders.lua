@@ -124,7 +124,7 @@ local function nginx()
   return contender {
     name = "nginx+lua",
     why_not = not runs "test -f /usr/lib/nginx/modules/ngx_http_lua_module.so" and "no libnginx-mod-http-lua" or nil,
-    settings = "master_process off, lua_shared_dict 3g, cjson, access_log off",
+    settings = "master_process off, lua_shared_dict 3072m, cjson, access_log off",
     serves = {
       post = { "POST", "/articles" }, post_handler = { "POST", "/articles" }, get = { "GET", "/articles/article" },
       get_handler = { "GET", "/articles/article" },
