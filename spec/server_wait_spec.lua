@@ -148,6 +148,7 @@ describe("a handler that waits", function()
     assert.equal("quick", server:ask("GET", "/quick").body)
   end)
 
+  if not serving.can_interrupt then return end
   for _, name in ipairs { "plain", "catching", "inner", "after", "closing", "calls", "meta" } do
     it("for ever in a loop (" .. name .. ") is ended with 503, and the next client is served", function()
       local client, other = server:connect(), server:connect()

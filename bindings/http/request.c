@@ -353,14 +353,16 @@ bool http_percent_decode(const char *text, size_t length, bool plus, char *out, 
     return true;
 }
 
+/* A bit for each unreserved character (RFC 3986, section 2.3) below 128. */
+static const uint64_t unreserved[2] = {0x03ff600000000000, 0x47fffffe87fffffe};
+
 size_t http_percent_encode(const char *text, size_t length, char *out)
 {
     static const char digits[] = "0123456789ABCDEF";
     char *p = out;
     for (size_t i = 0; i < length; i++) {
         unsigned char c = (unsigned char)text[i];
-        if ((c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || (c >= 'A' && c <= 'Z') || c == '-' || c == '.' ||
-            c == '_' || c == '~') {
+        if (c < 128 && (unreserved[c >> 6] >> (c & 63) & 1)) {
             *p++ = (char)c;
         } else {
             *p++ = '%';
