@@ -115,6 +115,10 @@ local function tidemark()
     count = function(self)
       return math.tointeger(tonumber(curl(self.url .. "/metrics"):match "\ntidemark_documents ([%d.e+]+)"))
     end,
+    sync_ms = function(self)
+      local metrics = curl(self.url .. "/metrics")
+      return metrics:match "\ntidemark_sync_seconds_total ([%d.e+-]+)" / metrics:match "\ntidemark_syncs_total ([%d.e+]+)" * 1000
+    end,
   }
 end
 
