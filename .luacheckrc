@@ -5,3 +5,4 @@ files["spec"] = { std = "lua54+busted", ignore = { "311", "512" } } -- abandoned
 files[".busted"] = { std = "lua54" }
 files["examples/load"] = { globals = { "wrk", "thresholds", "init", "request", "response", "operation" } }
 files["scripts/main_job/http_load.lua"] = { globals = { "wrk", "init", "request" } }
+files["scripts/bench_http/load.lua"] = { globals = { "wrk", "init" } }

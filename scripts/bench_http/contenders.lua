@@ -25,7 +25,7 @@ end
 --- A port that was free a moment ago; for those that cannot take one themselves.
 local next_port = 20000 + (os.time() % 20000)
 local function free_port()
-  repeat next_port = next_port + 1 until not runs(("exec 3<>/dev/tcp/127.0.0.1/%d"):format(next_port):gsub("^(.*)$", "bash -c '%1'"))
+  repeat next_port = next_port + 1 until not runs(("bash -c 'exec 3<>/dev/tcp/127.0.0.1/%d'"):format(next_port))
   return next_port
 end
 
