@@ -99,6 +99,21 @@ describe("an operator", function()
     assert.truthy(server:ask("GET", "/metrics").body:find "_bytes")
   end)
 
+  it("has metrics of which promtool has nothing to say", function()
+    local found = workspace.run "PATH=$PWD/build/tools:$PATH command -v promtool"
+    if found == "" then
+      pending "there is no promtool"
+      return
+    end
+    local server = start ""
+    server:ask("GET", "/text")
+    server:ask("GET", "/raises")
+    local file = workspace.path():gsub("/db$", "/metrics")
+    workspace.write(file, server:ask("GET", "/metrics").body)
+    local out, err, status = workspace.run(("%s check metrics <%s"):format(found:gsub("%s+$", ""), file))
+    assert.same({ "", "", 0 }, { out, err, status })
+  end)
+
   it("reads a common access log", function()
     local server = start "--log common"
     server:ask("GET", "/text?a=1", { 'User-Agent: "quoted"' })
