@@ -238,7 +238,7 @@ describe("a damaged log", function()
         out:setvbuf "no"
         for i = 1, 1000000 do
           local id, version = assert(c:create({ pad = ("p"):rep(i % 700) }, { durability = i % 10 == 0 and "durable" or nil }))
-          if i % 10 == 0 then out:write(id, " ", version, "\n") end
+          if i % 10 == 0 then out:write(("%s %d\n"):format(id, version)) end -- one write, so no line is cut in two
         end]])
       local before = #workspace.read(printed)
       workspace.run(([[%s lua5.4 %s %s %s & for i in $(seq 600); do [ $(stat -c %%s %s) -gt %d ] && break
