@@ -35,7 +35,7 @@ engine_specs := $(patsubst spec/engine/%.c,$(B)/spec/%,$(wildcard spec/engine/*_
 binding_specs := $(patsubst spec/bindings/%.c,$(B)/spec/%,$(wildcard spec/bindings/*_spec.c))
 
 .DEFAULT_GOAL := all
-.PHONY: bench-http fuzz fuzzers all help setup run test test-asan test-tsan lint format coverage fresh install uninstall clean specs rock install-rock
+.PHONY: bench profile bench-programs bench-http fuzz fuzzers all help setup run test test-asan test-tsan lint format coverage fresh install uninstall clean specs rock install-rock
 .SECONDARY:
 .DELETE_ON_ERROR:
 
@@ -103,6 +103,37 @@ clean: ## remove everything built
 	rm -rf $(B)
 
 specs: $(engine_specs) $(binding_specs) $(B)/spec/slow_disk.so
+
+bench_programs := $(addprefix $(B)/bench/bin/,ceiling tidemark lmdb rocksdb leveldb wiredtiger sqlite lfht ck)
+bench_common := $(addprefix scripts/bench/,common.c result.c) bindings/load/histogram.c
+bench_libs_ceiling = -lisal
+bench_libs_tidemark = $(B)/libtidemark.a $(ENGINE_LIBS)
+bench_libs_lmdb = -llmdb
+bench_libs_rocksdb = -lrocksdb
+bench_libs_leveldb = -lleveldb
+bench_libs_wiredtiger = -lwiredtiger
+bench_libs_sqlite = -lsqlite3
+bench_libs_lfht = -lurcu-cds -lurcu-memb
+bench_libs_ck = -lck
+
+bench: setup all ## the engine beside what is possible, LMDB, RocksDB, LevelDB, WiredTiger, SQLite, lfht, ck_ht
+	@scripts/bench/setup
+	@$(MAKE) --no-print-directory bench-programs
+	@lua5.4 scripts/bench.lua --build $(B)
+
+profile: setup all bench-programs ## where the time of an operation goes; needs perf
+	@lua5.4 scripts/bench/profile.lua --build $(B)
+
+bench-programs: # a peer that cannot be built is left out, and named by the bench
+	-@$(MAKE) --no-print-directory -k $(bench_programs) 2>$(B)/bench-programs.log
+
+$(B)/bench/bin/ceiling: scripts/bench/ceiling.c $(bench_common) $(wildcard scripts/bench/*.h)
+	@mkdir -p $(@D)
+	$(call Q,LD)$(CC) -O2 -D_GNU_SOURCE -std=gnu11 -Wall -Wextra -o $@ $(filter %.c,$^) $(bench_libs_ceiling) -lm -lpthread
+
+$(B)/bench/bin/%: scripts/bench/%.c scripts/bench/lines.c $(bench_common) $(B)/libtidemark.a $(wildcard scripts/bench/*.h)
+	@mkdir -p $(@D)
+	$(call Q,LD)$(CC) -O2 -D_GNU_SOURCE -std=gnu11 -Wall -Wextra -o $@ $(filter %.c,$^) $(bench_libs_$*) -lm -lpthread
 
 bench-http: setup all $(B)/constant_server ## the server beside a server that does nothing, nginx with Lua, Node, Redis
 	@scripts/bench_http/setup $(B)

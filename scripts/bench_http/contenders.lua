@@ -108,7 +108,7 @@ local function tidemark()
     },
     start = function(self)
       local child = start(self, ("%s/tidemark serve scripts/bench_http/app.lua --db %s/db --listen 127.0.0.1:0 --threads 1 "
-        .. "--connections-max 20000"):format(build, fresh "tidemark"))
+        .. "--connections-max 20000 --waiting-max 20000"):format(build, fresh "tidemark"))
       process.wait(30, "tidemark serve", function() return child.code or child.output:find "listening on" end)
       self.url = assert(child.output:match "listening on (%S+)", child.errors)
     end,

@@ -1,0 +1,78 @@
+local cjson = require "cjson"
+local workspace = require "spec.support.workspace"
+
+-- The bench itself: with the two programs that need no peer, and few documents. Figures are nobody's business here.
+describe("the bench", function()
+  if os.getenv "TIDEMARK_SANITIZER" then return end
+  after_each(workspace.clean)
+
+  local function run(arguments)
+    local build = workspace.path()
+    local _, err, status = workspace.run(("mkdir -p %s/bench/bin && cp %s/bench/bin/ceiling %s/bench/bin/tidemark %s/bench/bin/")
+      :format(build, workspace.build, workspace.build, build))
+    assert.equal(0, status, err)
+    local out
+    out, err, status = workspace.run(("lua5.4 scripts/bench.lua --build %s --rounds 2 --documents 3000 --update-seconds 1 %s")
+      :format(build, arguments))
+    return out, err, status, build
+  end
+
+  setup(function()
+    local _, err, status = workspace.run(("make B=%s %s/bench/bin/ceiling %s/bench/bin/tidemark"):format(workspace.build,
+      workspace.build, workspace.build))
+    assert(status == 0, err)
+  end)
+
+  it("prints lines with ratios and goals, and writes them down", function()
+    local out, err, status, build = run "--only ^durable%-one/1$"
+    assert.equal(0, status, out .. err)
+    assert.matches("\n  ceiling +%d+/s .- tidemark is [%d.]+ x", out)
+    assert.matches("\n  single durable / ceiling +[%d.]+  >= 0.9 +%u*m?", out)
+    assert.matches("get / LMDB +%-  >= 3 +not measured", out)
+    local report = cjson.decode(workspace.read(build .. "/bench/report.json"))
+    assert.equal(1, #report.lines)
+    local found = report.lines[1].contenders.tidemark
+    assert.is_true(found.low <= found.rate and found.rate <= found.high and found.operations > 0)
+  end)
+
+  it("takes every line that the engine has", function()
+    local out, err, status, build = run "--only ."
+    assert.equal(0, status, out .. err)
+    assert.is_nil(out:find "WRONG", out)
+    local report = cjson.decode(workspace.read(build .. "/bench/report.json"))
+    assert.is_true(#report.lines > 20)
+    for _, line in ipairs(report.lines) do assert.is_table(line.contenders.tidemark, line.name) end
+    if not io.open "/usr/bin/chromium" then
+      pending "there is no /usr/bin/chromium"
+      return
+    end
+    local dom = workspace.run(("timeout 60 chromium --headless --no-sandbox --disable-gpu --dump-dom file://%s/bench/report.html")
+      :format(build))
+    local bars, curves = 0, 0
+    for svg in dom:gmatch '<svg class="bars".-</svg>' do
+      bars = bars + 1
+      assert.matches('<rect class="own" x="110" y="%d+" width="%d+%.%d"', svg)
+    end
+    for svg in dom:gmatch '<svg class="curves".-</svg>' do
+      curves = curves + 1
+      assert.matches('<polyline class="curve" stroke="[^"]+" points="[%d., ]+"', svg)
+    end
+    assert.same({ #report.lines, 4 }, { bars, curves })
+    local points = dom:match '<svg class="series".-points="([^"]+)"'
+    assert.equal(10, select(2, points:gsub("%S+", "")))
+  end)
+
+  it("says how it is used, and ends with 1 where a result is wrong", function()
+    local out, _, status = workspace.run "lua5.4 scripts/bench.lua --help"
+    assert.equal(0, status)
+    assert.matches("examples:", out)
+    _, _, status = workspace.run "lua5.4 scripts/bench.lua --nonsense"
+    assert.equal(2, status)
+    local build = workspace.path()
+    workspace.run(("mkdir -p %s/bench/bin && printf '#!/bin/sh\\necho lost a document >&2\\nexit 1\\n' >%s/bench/bin/tidemark "
+      .. "&& chmod +x %s/bench/bin/tidemark"):format(build, build, build))
+    out, _, status = workspace.run(("lua5.4 scripts/bench.lua --build %s --rounds 1 --only '^recovery$'"):format(build))
+    assert.equal(1, status)
+    assert.matches("WRONG: recovery, tidemark: lost a document", out)
+  end)
+end)
