@@ -36,7 +36,8 @@ local LINES = {
 -- The first that matches a symbol, or the library it is in, has it.
 local PARTS = {
   { "making articles, queries, sums (the bench)", { "^article_", "^mix", "^random_", "^zipf", "^histogram", "^hex", "printf",
-    "itoa", "^create_", "^get_all", "^get_groups", "^put", "^durable_one", "^update_for", "^mixed", "^load", "^queries_", "pow" } },
+    "itoa", "^create_", "^get_all", "^get_groups", "^put", "^durable_one", "^update_for", "^mixed", "^load", "^queries_",
+    "pow" } },
   { "hash", { "XXH", "hash" } },
   { "lock", { "lock", "mutex" } },
   { "map: finding and publishing", { "^map_", "table_find", "bucket", "tide_get", "tide_write", "attempt" } },
