@@ -8,7 +8,7 @@
  * A span keeps its free blocks in a list within them. Spans of a class that have free blocks are in a list of the
  * class, those that got one last at its end, so that blocks are taken from the same few spans and the others can run
  * empty. An empty span becomes a free unit for any class, an empty region goes back to the system (one is kept in
- * reserve).
+ * reserve). New regions come from region_source.c, one ahead of need.
  *
  * Each thread has, for each class, a small stack of free blocks which it alone touches; it is filled and emptied by
  * halves under the class's lock.
@@ -28,10 +28,10 @@
 #include <sys/mman.h>
 
 #include "lock.h"
+#include "region_source.h"
 #include "thread.h"
 
 enum {
-    REGION_BYTES = 2 << 20,
     UNIT_BYTES = 64 << 10,
     REGION_UNITS = REGION_BYTES / UNIT_BYTES,
     REGION_HEADER_BYTES = 4096,
@@ -85,6 +85,7 @@ struct memory {
     _Atomic(struct cache *) caches[THREAD_MAX]; /* each touched by its thread alone; released to its next owner */
     _Atomic uint64_t system_bytes, large_bytes, table_bytes; /* figures: relaxed */
     pthread_mutex_t mutex;                                   /* guards what follows */
+    struct region_source source;
     struct region *regions;
     uint32_t empty_regions;
     struct large *large; /* blocks from malloc and tables from mmap */
@@ -135,6 +136,7 @@ struct memory *memory_create(void)
     for (unsigned i = 0; i < CLASSES + TABLE_SIZES; i++)
         memory->classes[i].bytes = class_bytes(i);
     pthread_mutex_init(&memory->mutex, NULL);
+    region_source_init(&memory->source);
     return memory;
 }
 
@@ -154,27 +156,12 @@ void memory_destroy(struct memory *memory)
     }
     for (int i = 0; i < THREAD_MAX; i++)
         free(memory->caches[i]);
+    region_source_destroy(&memory->source);
     pthread_mutex_destroy(&memory->mutex);
     free(memory);
 }
 
 /* ---- From the system ---- */
-
-/* Zeroed memory aligned to 2 MiB; NULL when there is none. `bytes` is a multiple of it. */
-static void *map_huge(size_t bytes)
-{
-    char *p =
-        mmap(NULL, bytes + REGION_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-    if (p == MAP_FAILED)
-        return NULL;
-    char *aligned = (char *)(((uintptr_t)p + REGION_BYTES - 1) & ~(uintptr_t)(REGION_BYTES - 1));
-    if (aligned > p)
-        munmap(p, (size_t)(aligned - p));
-    if (aligned + bytes < p + bytes + REGION_BYTES)
-        munmap(aligned + bytes, (size_t)(p + REGION_BYTES - aligned));
-    madvise(aligned, bytes, MADV_HUGEPAGE); /* without them it works too */
-    return aligned;
-}
 
 static struct large *large_link(struct memory *memory, struct large *large)
 {
@@ -231,7 +218,7 @@ static struct region *region_of(const void *address)
 
 static struct region *region_create(struct memory *memory)
 {
-    struct region *region = map_huge(REGION_BYTES);
+    struct region *region = region_source_take(&memory->source);
     if (!region)
         return NULL;
     region->free_units = UINT32_MAX;
@@ -493,7 +480,7 @@ static void *table_map(struct memory *memory, size_t bytes)
 {
     size_t mapping_bytes = (bytes + REGION_BYTES - 1) & ~(size_t)(REGION_BYTES - 1);
     struct large *large = malloc(sizeof *large);
-    void *table = large ? map_huge(mapping_bytes) : NULL;
+    void *table = large ? region_map(mapping_bytes) : NULL;
     if (!table) {
         free(large);
         return NULL;
@@ -563,7 +550,8 @@ void memory_table_free(struct memory *memory, void *table, size_t bytes)
 void memory_figures(struct memory *memory, struct memory_figures *figures)
 {
     *figures = (struct memory_figures){
-        .system_bytes = atomic_load_explicit(&memory->system_bytes, memory_order_relaxed),
+        .system_bytes =
+            atomic_load_explicit(&memory->system_bytes, memory_order_relaxed) + region_source_held(&memory->source),
         .block_bytes = atomic_load_explicit(&memory->large_bytes, memory_order_relaxed),
         .table_bytes = atomic_load_explicit(&memory->table_bytes, memory_order_relaxed),
     };

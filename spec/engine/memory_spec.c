@@ -10,6 +10,26 @@
 
 #include "memory.h"
 
+/* Regions that were made ready ahead are zeroed like others, are counted, and go when the memory goes. */
+static void memory_grows_through_many_regions(void **state)
+{
+    (void)state;
+    struct memory *memory = memory_create();
+    enum { TABLES = 400, BYTES = 256 << 10 };
+    for (int i = 0; i < TABLES; i++) {
+        unsigned char *table = memory_table_allocate(memory, BYTES);
+        assert_non_null(table);
+        for (size_t at = 0; at < BYTES; at += 4096)
+            assert_int_equal(table[at], 0);
+        memset(table, 0xff, BYTES);
+    }
+    struct memory_figures figures;
+    memory_figures(memory, &figures);
+    assert_true(figures.system_bytes >= (uint64_t)TABLES * BYTES);
+    assert_true(figures.system_bytes <= (uint64_t)TABLES * BYTES * 5 / 4);
+    memory_destroy(memory);
+}
+
 /* A table of exactly one unit got the unit in front of which the region's description lies, and wiped it out. */
 static void crash_after_a_table_of_64_kib(void **state)
 {
@@ -96,6 +116,7 @@ static void replacing_blocks_all_day_does_not_grow(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(memory_grows_through_many_regions),
         cmocka_unit_test(crash_after_a_table_of_64_kib),
         cmocka_unit_test(tables_of_every_size_are_zeroed_and_apart),
         cmocka_unit_test(replacing_blocks_all_day_does_not_grow),
