@@ -344,6 +344,9 @@ static void line_update(void)
     uint64_t taken = workers_run(&worker, 1, update_for_a_while, 0);
     check_count(arguments.documents);
     result_rate(worker.operations, taken);
+    result_number("memory_running", (double)resident_bytes()); /* with what is accepted and not yet written */
+    if (store.settle)
+        store.settle();
     result_number("memory_start", (double)before);
     result_number("memory_end", (double)resident_bytes());
     result_list("rates", rates, (unsigned)arguments.seconds * 10);
