@@ -3,6 +3,7 @@
 #define TIDE_EPOCH_H
 
 #include <stdatomic.h>
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "thread.h"
@@ -15,12 +16,17 @@ struct epoch_record {
 extern struct epoch_record epoch_records[THREAD_MAX];
 extern _Atomic uint64_t epoch_current; /* starts at 1, only rises */
 
-/* ThreadSanitizer does not know fences; there the exchange below is as strong, only slower. */
+/* Whether readers need a fence of their own. False where the reclaiming thread can put one into every running thread
+ * instead (Linux's membarrier): then a section costs no more than two stores. Set by epoch_init, before any section. */
+extern bool epoch_readers_fence;
+
+/* Finds out what the system can do. Before the first section; more than once does no harm. */
+void epoch_init(void);
+
+/* ThreadSanitizer knows neither fences nor membarrier; there a store of this order is as strong. */
 #ifdef __SANITIZE_THREAD__
-#define EPOCH_FENCE()
 #define EPOCH_STORE_ORDER memory_order_seq_cst
 #else
-#define EPOCH_FENCE() atomic_thread_fence(memory_order_seq_cst)
 #define EPOCH_STORE_ORDER memory_order_relaxed
 #endif
 
@@ -32,8 +38,13 @@ static inline void epoch_enter(void)
     uint64_t epoch = atomic_load_explicit(&epoch_current, memory_order_acquire);
     atomic_store_explicit(&record->epoch, epoch, EPOCH_STORE_ORDER);
     /* Partner: the fence in epoch_oldest. Either that one's scan sees our record, or our loads behind this fence see
-     * everything that was unlinked before the scan. */
-    EPOCH_FENCE();
+     * everything that was unlinked before the scan. A fence of the compiler alone where membarrier makes it a real one.
+     */
+#ifndef __SANITIZE_THREAD__
+    atomic_signal_fence(memory_order_seq_cst);
+    if (epoch_readers_fence)
+        atomic_thread_fence(memory_order_seq_cst);
+#endif
 }
 
 static inline void epoch_exit(void)

@@ -44,6 +44,7 @@ struct reclaim *reclaim_create(struct memory *memory)
     struct reclaim *reclaim = calloc(1, sizeof *reclaim);
     if (!reclaim)
         return NULL;
+    epoch_init();
     reclaim->memory = memory;
     reclaim->blocks = malloc(FREE_AT_ONCE * sizeof *reclaim->blocks);
     reclaim->block_bytes = malloc(FREE_AT_ONCE * sizeof *reclaim->block_bytes);

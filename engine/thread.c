@@ -16,7 +16,7 @@ static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
 static uint64_t taken[THREAD_MAX / 64]; /* guarded by the mutex */
 static _Atomic int bound;               /* release/acquire: whoever sees it sees a number's first use later */
 static _Atomic unsigned fork_count;     /* relaxed: changes in a child that has one thread */
-static __thread int own_number = -1;
+__thread int thread_own_number = -1;
 
 static void number_give_back(void *value)
 {
@@ -24,7 +24,7 @@ static void number_give_back(void *value)
     pthread_mutex_lock(&mutex);
     taken[number / 64] &= ~(UINT64_C(1) << (number % 64));
     pthread_mutex_unlock(&mutex);
-    own_number = -1;
+    thread_own_number = -1;
 }
 
 static void forked(void)
@@ -45,7 +45,7 @@ __attribute__((constructor)) static void fork_watch(void)
     pthread_atfork(NULL, NULL, forked);
 }
 
-static int number_take(void)
+int thread_number_take(void)
 {
     pthread_once(&once, key_create);
     pthread_mutex_lock(&mutex);
@@ -61,14 +61,8 @@ static int number_take(void)
         atomic_store_explicit(&bound, number + 1, memory_order_seq_cst);
     pthread_mutex_unlock(&mutex);
     pthread_setspecific(key, (void *)(intptr_t)(number + 1));
+    thread_own_number = number;
     return number;
-}
-
-int thread_number(void)
-{
-    if (own_number < 0)
-        own_number = number_take();
-    return own_number;
 }
 
 int thread_number_bound(void)
