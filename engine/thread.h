@@ -7,9 +7,8 @@
 
 enum { THREAD_MAX = 4096 }; /* threads that use the engine at the same time; more than that abort with a message */
 
-/* Negative until the thread has a number. Of the model "initial-exec", so that a shared library, too, reads it without
- * a call; the few bytes come from the room that the C library keeps for that. */
-extern __thread int thread_own_number __attribute__((tls_model("initial-exec")));
+/* Negative until the thread has a number. */
+extern __thread int thread_own_number;
 int thread_number_take(void);
 
 /* The calling thread's number, 0 to THREAD_MAX - 1. Does not change while the thread lives. */
