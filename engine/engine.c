@@ -173,7 +173,9 @@ static void engine_free(struct tide_engine *engine)
         file_close(engine->lock_fd);
     pthread_mutex_destroy(&engine->mutex);
     pthread_cond_destroy(&engine->work);
-    pthread_cond_destroy(&engine->done);
+    pthread_cond_destroy(&engine->done[TIDE_LEVEL_WRITTEN]);
+    pthread_cond_destroy(&engine->done[TIDE_LEVEL_DURABLE]);
+    pthread_cond_destroy(&engine->last_left);
     free(engine->directory);
     free(engine->path);
     free(engine);
@@ -194,7 +196,9 @@ static struct tide_engine *engine_allocate(const char *path, struct tide_error *
     pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
     pthread_mutex_init(&engine->mutex, NULL);
     pthread_cond_init(&engine->work, &attributes);
-    pthread_cond_init(&engine->done, &attributes);
+    pthread_cond_init(&engine->done[TIDE_LEVEL_WRITTEN], &attributes);
+    pthread_cond_init(&engine->done[TIDE_LEVEL_DURABLE], &attributes);
+    pthread_cond_init(&engine->last_left, &attributes);
     pthread_condattr_destroy(&attributes);
     engine->path = strdup(path);
     if (!engine->path || collections_init(engine, error) != TIDE_OK) {
@@ -289,14 +293,15 @@ static void calls_end(struct tide_engine *engine)
 {
     pthread_mutex_lock(&engine->mutex);
     atomic_store(&engine->closing, true);
-    pthread_cond_broadcast(&engine->done);
+    pthread_cond_broadcast(&engine->done[TIDE_LEVEL_WRITTEN]);
+    pthread_cond_broadcast(&engine->done[TIDE_LEVEL_DURABLE]);
     pthread_mutex_unlock(&engine->mutex);
     pthread_mutex_lock(&engine->channel.room_mutex);
     pthread_cond_broadcast(&engine->channel.room);
     pthread_mutex_unlock(&engine->channel.room_mutex);
     pthread_mutex_lock(&engine->mutex);
     while (engine->waiters > 0)
-        pthread_cond_wait(&engine->done, &engine->mutex);
+        pthread_cond_wait(&engine->last_left, &engine->mutex);
     pthread_mutex_unlock(&engine->mutex);
     epoch_synchronize();
 }

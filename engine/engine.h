@@ -59,10 +59,16 @@ struct tide_engine {
     _Atomic uint64_t durable;                /* the same */
     pthread_mutex_t mutex;                   /* guards what follows */
     pthread_cond_t work;                     /* the writer waits here */
-    pthread_cond_t done;                     /* waiters for a watermark wait here, and a close for the last of them */
+    pthread_cond_t done[2];                  /* waiters for a watermark wait here, by its level */
+    pthread_cond_t last_left;                /* a close waits here for the last of them */
     uint64_t wanted_written, wanted_durable; /* the greatest seqs that somebody waits for */
     uint32_t waiters;                        /* calls that wait, for a watermark or for room */
-    bool hurry;                              /* write what there is at once: somebody waits for room */
+    uint32_t waiters_at[2];                  /* those for a watermark, by its level */
+    uint32_t crowd;                          /* who waited for durability when the last sync was over */
+    uint32_t arrived;        /* who waits for the next one, as far as they have noticed that it is over */
+    uint64_t syncs_seen;     /* counts the times that the durable watermark rose */
+    uint64_t crowd_until_us; /* how long a sync is held until the crowd is there again, monotonic */
+    bool hurry;              /* write what there is at once: somebody waits for room */
     bool stop;
     struct tide_listener *listeners;
 

@@ -55,7 +55,8 @@ void engine_fail(struct tide_engine *engine, const struct tide_error *error)
     snprintf(engine->failure_message, sizeof engine->failure_message, "%.390s", error->message);
     /* Release; pairs with the acquires in this file. */
     atomic_store_explicit(&engine->failure, error->status, memory_order_release);
-    pthread_cond_broadcast(&engine->done);
+    pthread_cond_broadcast(&engine->done[TIDE_LEVEL_WRITTEN]);
+    pthread_cond_broadcast(&engine->done[TIDE_LEVEL_DURABLE]);
     listeners_wake(engine, false, true);
     pthread_mutex_unlock(&engine->mutex);
     pthread_mutex_lock(&engine->channel.room_mutex);
@@ -91,7 +92,7 @@ static void waiter_leave(struct tide_engine *engine)
 {
     engine->waiters--;
     if (engine->waiters == 0 && atomic_load(&engine->closing))
-        pthread_cond_broadcast(&engine->done);
+        pthread_cond_broadcast(&engine->last_left);
     pthread_mutex_unlock(&engine->mutex);
 }
 
@@ -139,6 +140,15 @@ static uint64_t watermark(const struct tide_engine *engine, enum tide_level leve
                                 memory_order_acquire);
 }
 
+/* One more that waits for the next sync. The writer is told of the first, and of whom completes the crowd that it may
+ * be holding the sync for; between them it sleeps no longer than it holds. Under the mutex. */
+static void crowd_join(struct tide_engine *engine)
+{
+    engine->arrived++;
+    if (engine->arrived == 1 || engine->arrived >= engine->crowd)
+        pthread_cond_signal(&engine->work);
+}
+
 enum tide_status wait_for_watermark(struct tide_engine *engine, uint64_t seq, enum tide_level level,
                                     uint64_t deadline_us, struct tide_error *error)
 {
@@ -148,10 +158,13 @@ enum tide_status wait_for_watermark(struct tide_engine *engine, uint64_t seq, en
     if (status != TIDE_OK)
         return status;
     uint64_t *wanted = level == TIDE_LEVEL_DURABLE ? &engine->wanted_durable : &engine->wanted_written;
+    engine->waiters_at[level]++;
     if (seq > *wanted) {
         *wanted = seq;
-        pthread_cond_signal(&engine->work);
+        if (level == TIDE_LEVEL_WRITTEN)
+            pthread_cond_signal(&engine->work);
     }
+    uint64_t syncs_seen = UINT64_MAX;
     bool in_time = true;
     while (watermark(engine, level) < seq && status == TIDE_OK) {
         if (engine_failed(engine))
@@ -161,9 +174,15 @@ enum tide_status wait_for_watermark(struct tide_engine *engine, uint64_t seq, en
         else if (!in_time)
             status = error_set(error, TIDE_TIMEOUT, "%s: seq %" PRIu64 " was not %s in time", engine->directory, seq,
                                level == TIDE_LEVEL_DURABLE ? "durable" : "written");
-        else
-            in_time = wait_until(&engine->done, &engine->mutex, deadline_us);
+        else {
+            if (level == TIDE_LEVEL_DURABLE && syncs_seen != engine->syncs_seen) {
+                syncs_seen = engine->syncs_seen;
+                crowd_join(engine);
+            }
+            in_time = wait_until(&engine->done[level], &engine->mutex, deadline_us);
+        }
     }
+    engine->waiters_at[level]--;
     waiter_leave(engine);
     return status;
 }

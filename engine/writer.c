@@ -22,7 +22,7 @@
 #include "engine.h"
 #include "error.h"
 
-enum { IDLE_US_BEFORE_DEEP_SLEEP = 1000000, RECLAIM_PAUSE_US = 10000 };
+enum { IDLE_US_BEFORE_DEEP_SLEEP = 1000000, RECLAIM_PAUSE_US = 10000, CROWD_HOLD_US_MAX = 1000 };
 
 struct batch {
     uint64_t first_seq;
@@ -58,16 +58,28 @@ static bool sync_wanted(const struct tide_engine *engine)
     return engine->wanted_durable > atomic_load_explicit(&engine->durable, memory_order_relaxed);
 }
 
+/* When the sync that somebody waits for is due; UINT64_MAX: nobody does. Who waited for the last one has just been
+ * woken and is likely to come again: if the first of them had its sync at once, the others would have to wait for the
+ * next one, and would again be apart. So the sync is held until as many wait as before, or for as long as a sync takes.
+ * Under the mutex. (PostgreSQL's commit_delay and commit_siblings are the same thought, with settings.) */
+static uint64_t wanted_sync_due_us(const struct tide_engine *engine)
+{
+    if (!sync_wanted(engine))
+        return UINT64_MAX;
+    return engine->arrived >= engine->crowd ? 0 : engine->crowd_until_us;
+}
+
 /* When the batch at the head is due, monotonic; 0: at once, UINT64_MAX: never. Under the mutex. */
 static uint64_t batch_due_us(struct tide_engine *engine)
 {
     struct channel *channel = &engine->channel;
     uint64_t pending = channel_tail(channel) - channel->head;
     uint64_t written = atomic_load_explicit(&engine->written, memory_order_relaxed);
-    if (engine->stop || sync_wanted(engine))
+    uint64_t sync_due = wanted_sync_due_us(engine);
+    if (engine->stop || sync_due == 0)
         return 0;
     if (pending == 0)
-        return UINT64_MAX;
+        return sync_due;
     if (pending >= engine->options.batch_size || engine->hurry || engine->wanted_written > written ||
         channel_pending_bytes(channel) >= engine->options.batch_bytes_max)
         return 0;
@@ -77,7 +89,8 @@ static uint64_t batch_due_us(struct tide_engine *engine)
     uint64_t now = clock_real_us();
     uint64_t interval = engine->options.flush_interval_ms * 1000;
     uint64_t age = now > first->time_us ? now - first->time_us : 0;
-    return age >= interval ? 0 : clock_monotonic_us() + (interval - age);
+    uint64_t due = age >= interval ? 0 : clock_monotonic_us() + (interval - age);
+    return due < sync_due ? due : sync_due;
 }
 
 /* When the interval policy asks for a sync of what is written; UINT64_MAX: there is nothing to sync. */
@@ -198,8 +211,15 @@ static void watermarks_raise(struct tide_engine *engine, uint64_t written)
     atomic_store_explicit(&engine->written, written, memory_order_release);
     atomic_store_explicit(&engine->durable, durable, memory_order_release);
     log_figures(engine->log, &engine->log_figures);
-    if (engine->waiters > 0)
-        pthread_cond_broadcast(&engine->done);
+    if (engine->waiters_at[TIDE_LEVEL_WRITTEN] > 0)
+        pthread_cond_broadcast(&engine->done[TIDE_LEVEL_WRITTEN]);
+    if (durable_rose && engine->waiters_at[TIDE_LEVEL_DURABLE] > 0)
+        pthread_cond_broadcast(&engine->done[TIDE_LEVEL_DURABLE]);
+    if (durable_rose) {
+        engine->crowd = engine->waiters_at[TIDE_LEVEL_DURABLE];
+        engine->arrived = 0;
+        engine->syncs_seen++;
+    }
     listeners_wake(engine, durable_rose, false);
     pthread_mutex_unlock(&engine->mutex);
 }
@@ -232,9 +252,14 @@ static enum tide_status writer_step(struct writer *writer, struct tide_error *er
         return TIDE_OK;
     writer->last_sync_us = now;
     enum tide_status status = log_sync(engine->log, error);
-    if (status == TIDE_OK)
-        watermarks_raise(engine, written);
-    return status;
+    if (status != TIDE_OK)
+        return status;
+    uint64_t end = clock_monotonic_us(), hold = end - now < CROWD_HOLD_US_MAX ? end - now : CROWD_HOLD_US_MAX;
+    pthread_mutex_lock(&engine->mutex);
+    engine->crowd_until_us = end + hold;
+    pthread_mutex_unlock(&engine->mutex);
+    watermarks_raise(engine, written);
+    return TIDE_OK;
 }
 
 static bool writer_finished(struct tide_engine *engine)

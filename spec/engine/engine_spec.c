@@ -261,6 +261,43 @@ static void a_close_sends_waiters_home_and_keeps_their_writes(void **state)
     assert_int_equal(tide_close(engine, NULL), TIDE_OK);
 }
 
+enum { CROWD = 8, CROWD_WRITES = 50 };
+
+static void *crowd_run(void *context)
+{
+    for (int i = 0; i < CROWD_WRITES; i++)
+        if (write_one(articles_of(context), TIDE_PUT, "a", "{}", TIDE_DURABLE, NULL) != TIDE_OK)
+            return context;
+    return NULL;
+}
+
+/* A sync is held for those who waited for the last one; whether they come or not, everybody is served. */
+static void a_crowd_shares_its_syncs_and_who_comes_alone_is_served(void **state)
+{
+    (void)state;
+    struct tide_engine *engine = open_with(NULL);
+    pthread_t crowd[CROWD];
+    void *failed;
+    for (int i = 0; i < CROWD; i++)
+        assert_int_equal(pthread_create(&crowd[i], NULL, crowd_run, engine), 0);
+    for (int i = 0; i < CROWD; i++) {
+        pthread_join(crowd[i], &failed);
+        assert_null(failed);
+    }
+    struct tide_stats stats;
+    tide_stats(engine, &stats);
+    assert_true(stats.syncs < CROWD * CROWD_WRITES);
+    for (uint64_t i = 1; i <= 3; i++) { /* the crowd has gone */
+        uint64_t version;
+        assert_int_equal(write_one(articles_of(engine), TIDE_PUT, "a", "{}", TIDE_DURABLE, &version), TIDE_OK);
+        assert_int_equal(version, CROWD * CROWD_WRITES + i);
+        struct tide_watermarks watermarks;
+        tide_watermarks(engine, &watermarks);
+        assert_int_equal(watermarks.durable, version);
+    }
+    assert_int_equal(tide_close(engine, NULL), TIDE_OK);
+}
+
 static void a_forked_child_is_refused(void **state)
 {
     (void)state;
@@ -278,9 +315,13 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, directory_make, directory_remove)
-        TEST(what_was_written_is_there_after_reopening),         TEST(a_directory_has_one_engine_in_a_process),
-        TEST(many_threads_through_a_small_channel_lose_nothing), TEST(a_failed_sync_is_final),
-        TEST(a_close_sends_waiters_home_and_keeps_their_writes), TEST(a_forked_child_is_refused),
+        TEST(what_was_written_is_there_after_reopening),
+        TEST(a_directory_has_one_engine_in_a_process),
+        TEST(many_threads_through_a_small_channel_lose_nothing),
+        TEST(a_failed_sync_is_final),
+        TEST(a_close_sends_waiters_home_and_keeps_their_writes),
+        TEST(a_forked_child_is_refused),
+        TEST(a_crowd_shares_its_syncs_and_who_comes_alone_is_served),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
