@@ -18,7 +18,7 @@
 enum { SLOT_BITS = 24 };
 #define SLOT_COUNT_MASK ((UINT64_C(1) << SLOT_BITS) - 1)
 
-enum { SLOTS_MIN = 1024, SLOTS_MAX = 1 << 20, BYTES_A_SLOT = 128 };
+enum { SLOTS_MIN = 1024, SLOTS_MAX = 1 << 18, BYTES_A_SLOT = 128 };
 
 bool channel_init(struct channel *channel, uint64_t next_seq, uint64_t bytes_max, uint64_t kick_bytes)
 {
