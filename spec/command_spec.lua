@@ -27,7 +27,7 @@ describe("the command", function()
   it("helps, with examples", function()
     assert.matches("examples:", (expect(0, "help")))
     assert.equal((expect(0, "help")), (expect(0, "--help")))
-    for name in ("run load import export verify dump info repair version help"):gmatch "%S+" do
+    for name in ("run load import export verify dump info repair bench version help"):gmatch "%S+" do
       assert.matches("^usage: tidemark " .. name, (expect(0, "help " .. name)))
       assert.equal((expect(0, "help " .. name)), (expect(0, name .. " --help")))
       assert.truthy((expect(0, "help")):find("\n  " .. name, 1, true))
@@ -159,6 +159,25 @@ describe("the command", function()
     expect(0, "repair " .. path)
     expect(0, "verify " .. path)
     assert.equal(2, select(2, expect(0, "dump " .. path):gsub("\n", "\n")))
+  end)
+
+  it("benches, in a directory that is gone afterwards", function()
+    workspace.run("mkdir -p " .. path)
+    local out = expect(0, "bench --documents 2000 --rounds 2 --directory " .. path)
+    for _, name in ipairs { "create table", "create text", "get", "get json", "get many", "update", "open",
+      "durable, together" } do
+      assert.matches("\n" .. name .. " +%d+ +%d+ +%d+ +[%d.]+", out)
+    end
+    local report = cjson.decode((expect(0, "bench --documents 1000 --rounds 1 --only '^get$' --json --directory " .. path)))
+    assert.equal(1, #report.lines)
+    local line = report.lines[1]
+    assert.is_true(line.low_per_second <= line.median_per_second and line.median_per_second <= line.high_per_second)
+    assert.equal("", (workspace.run("ls " .. path)))
+    for _, wrong in ipairs { "--documents 3", "--rounds 0", "--only nothing --documents 100 --rounds 1 --directory " .. path,
+      "--only '%'", "--many" } do
+      expect(2, "bench " .. wrong)
+    end
+    expect(3, "bench --documents 100 --rounds 1 --directory /proc/none")
   end)
 
   it("ends quietly when its reader goes away", function()

@@ -9,10 +9,11 @@ local commands = {
   info = "what a directory holds",
   repair = "cut out what is damaged",
   load = "a load test of an HTTP server or of the engine",
+  bench = "what this machine gives a script",
   version = "the version",
   help = "this text, or a command's",
 }
-local order = { "run", "serve", "load", "import", "export", "verify", "dump", "info", "repair", "version", "help" }
+local order = { "run", "serve", "load", "import", "export", "verify", "dump", "info", "repair", "bench", "version", "help" }
 
 local common = {}
 
