@@ -35,7 +35,7 @@ engine_specs := $(patsubst spec/engine/%.c,$(B)/spec/%,$(wildcard spec/engine/*_
 binding_specs := $(patsubst spec/bindings/%.c,$(B)/spec/%,$(wildcard spec/bindings/*_spec.c))
 
 .DEFAULT_GOAL := all
-.PHONY: bench profile bench-programs bench-http fuzz fuzzers all help setup run test test-asan test-tsan lint format coverage fresh install uninstall clean specs rock install-rock
+.PHONY: bench bench-large bench-setup profile bench-programs bench-http fuzz fuzzers all help setup run test test-asan test-tsan lint format coverage fresh install uninstall clean specs rock install-rock
 .SECONDARY:
 .DELETE_ON_ERROR:
 
@@ -104,9 +104,11 @@ clean: ## remove everything built
 
 specs: $(engine_specs) $(binding_specs) $(B)/spec/slow_disk.so
 
-bench_programs := $(addprefix $(B)/bench/bin/,ceiling tidemark lmdb rocksdb leveldb wiredtiger sqlite lfht ck)
+bench_programs := $(addprefix $(B)/bench/bin/,ceiling sketch tidemark lmdb rocksdb leveldb wiredtiger sqlite lfht ck redis) $(B)/bench/bench_parts.so
 bench_common := $(addprefix scripts/bench/,common.c result.c) bindings/load/histogram.c
 bench_libs_ceiling = -lisal
+bench_libs_sketch = -lisal
+bench_libs_redis = -lhiredis
 bench_libs_tidemark = $(B)/libtidemark.a $(ENGINE_LIBS)
 bench_libs_lmdb = -llmdb
 bench_libs_rocksdb = -lrocksdb
@@ -116,10 +118,16 @@ bench_libs_sqlite = -lsqlite3
 bench_libs_lfht = -lurcu-cds -lurcu-memb
 bench_libs_ck = -lck
 
-bench: setup all ## the engine beside what is possible, LMDB, RocksDB, LevelDB, WiredTiger, SQLite, lfht, ck_ht
+bench: bench-setup ## the engine and its server beside what is possible and what people would take instead
+	@lua5.4 scripts/bench.lua --build $(B) --http yes
+
+bench-large: bench-setup ## the lines of many documents, with 10,000,000; needs 20 GiB of memory
+	@lua5.4 scripts/bench.lua --build $(B) --documents 10000000 --rounds 1 --only '^create/large$$|^get/large/|^get%-many/[cv]|^recovery$$' --report report-large
+
+bench-setup: setup all $(B)/constant_server
 	@scripts/bench/setup
+	@scripts/bench_http/setup $(B)
 	@$(MAKE) --no-print-directory bench-programs
-	@lua5.4 scripts/bench.lua --build $(B)
 
 profile: setup all bench-programs ## where the time of an operation goes; needs perf
 	@lua5.4 scripts/bench/profile.lua --build $(B)
@@ -135,7 +143,11 @@ $(B)/bench/bin/%: scripts/bench/%.c scripts/bench/lines.c $(bench_common) $(B)/l
 	@mkdir -p $(@D)
 	$(call Q,LD)$(CC) -O2 -D_GNU_SOURCE -std=gnu11 -Wall -Wextra -o $@ $(filter %.c,$^) $(bench_libs_$*) -lm -lpthread
 
-bench-http: setup all $(B)/constant_server ## the server beside a server that does nothing, nginx with Lua, Node, Redis
+$(B)/bench/bench_parts.so: scripts/bench/parts.c $(B)/bindings/json.o $(addprefix $(B)/bindings/,document.o lua_json.o json_buffer.o json_merge.o) $(B)/libtidemark.a
+	@mkdir -p $(@D)
+	$(call Q,LD)$(CXX) -shared -O2 -fPIC -o $@ -x c $(LUA_CFLAGS) $< -x none $(filter %.o %.a,$^) $(LIBS)
+
+bench-http: setup all $(B)/constant_server ## more of the server beside a server that does nothing, nginx with Lua, Node, Redis
 	@scripts/bench_http/setup $(B)
 	@lua5.4 scripts/bench-http.lua --build $(B)
 

@@ -50,7 +50,7 @@ local ANSWER_BYTES = 256 + 44
 
 local OPERATIONS = { "post", "post_handler", "get", "get_handler", "durable" }
 local CONNECTIONS, PIPELINES = { 1, 64, 1000 }, { 1, 16 }
-local failures, results = 0, { lines = {}, goals = {} }
+local failures, results = 0, { lines = {}, order = {}, goals = {} }
 
 local function progress(...)
   if uv.guess_handle(2) == "tty" then io.stderr:write("\r\27[K", string.format(...)) end
@@ -129,7 +129,7 @@ local function check_count(contender, operation, answered, unanswered_max)
 end
 
 local function run_line(all, operation, connections, pipeline)
-  local line = { name = ("%s/%d/%d"):format(operation, connections, pipeline), contenders = {} }
+  local line = { name = ("%s/%d/%d"):format(operation, connections, pipeline), contenders = {}, order = {} }
   local taking = {}
   for _, contender in ipairs(all) do
     if contender.serves[operation] and not contender.why_not then
@@ -156,15 +156,16 @@ local function run_line(all, operation, connections, pipeline)
     local low, high = statistics.extremes(each.rates)
     line.contenders[each.contender.name] = { rate = statistics.median(each.rates), low = low, high = high,
       cpu_us = statistics.median(each.cpu), p50_ms = statistics.median(each.p50), sync_ms = sync_ms }
-    table.insert(line.contenders, each.contender.name)
+    table.insert(line.order, each.contender.name)
   end
   results.lines[line.name] = line
+  table.insert(results.order, line.name)
   return line
 end
 
 local function print_line(line)
   local ours = line.contenders.tidemark
-  for _, name in ipairs(line.contenders) do
+  for _, name in ipairs(line.order) do
     local each = line.contenders[name]
     print(("%-22s %-12s %10.0f/s  %9.0f - %-9.0f %8.2f us  p50 %8.3f ms  %s"):format(line.name, name, each.rate, each.low,
       each.high, each.cpu_us, each.p50_ms,
@@ -175,7 +176,7 @@ end
 --- Prints a goal; value: nil or false when it was not measured.
 local function goal(text, value, bound, lower)
   local met = value and (lower and value >= bound or not lower and value <= bound)
-  table.insert(results.goals, { text = text, value = value or nil, bound = bound, met = met or false })
+  table.insert(results.goals, { text = text, value = value or nil, bound = bound, lower = lower or false, met = met or false })
   print(("%-62s %10s  %s %-8g %s"):format(text, value and ("%.2f"):format(value) or "-", lower and ">=" or "<=", bound,
     not value and "not measured" or met and "met" or "MISSED"))
 end

@@ -1,10 +1,12 @@
 -- bench.lua: the engine beside what is possible and what people would take instead. Contenders are programs of their own and
 -- take turns within each line; each checks what it has read and counted, and a wrong result ends its line.
 local usage = [[
-usage: lua5.4 scripts/bench.lua [--build DIR] [--rounds 5] [--documents 1000000] [--update-seconds 10] [--only PATTERN]
+usage: lua5.4 scripts/bench.lua [--build DIR] [--rounds 5] [--documents 1000000] [--update-seconds 60] [--only PATTERN]
+                                [--http no] [--report report] [--small 100000]
 
---documents is that of the large lines; --only takes a Lua pattern of a line's name. Writes DIR/bench/report.json and
-report.html. Exit status 1: a contender's result was wrong. Goals that are missed are printed as missed.
+--documents is that of the large lines, --small that of those named 100,000 (for a test of the bench); --only takes a Lua
+pattern of a line's name; --http yes: the lines of the server, too. Writes DIR/bench/report.json and report.html. Exit
+status 1: a contender's result was wrong. Goals that are missed are printed as missed.
 
 examples:
   make bench
@@ -12,7 +14,8 @@ examples:
   lua5.4 scripts/bench.lua --only '^create/' --documents 10000000
 ]]
 
-local options = { build = "build", rounds = 5, documents = 1000000, update_seconds = 10, only = "" }
+local options = { build = "build", rounds = 5, documents = 1000000, small = 100000, update_seconds = 60, only = "", http = "no",
+  report = "report" }
 do
   local i = 1
   while arg[i] do
@@ -38,6 +41,7 @@ local statistics = require "statistics"
 local directory = options.build .. "/bench/stores"
 local report = { machine = {}, settings = {}, lines = {}, goals = {}, documents = options.documents, rounds = options.rounds }
 local failures = 0
+local left_out = {} -- names of contenders that could not be had
 
 local function exists(path)
   local file = io.open(path)
@@ -56,12 +60,27 @@ local function progress(...)
   if terminal then io.stderr:write("\r\27[K", string.format(...)) end
 end
 
+--- The command that is a contender's in a line, and what the line is called there; nil: it could not be had.
+local function program_of(entry, contender)
+  local alias = lines.aliases[contender]
+  local program = ("%s/bench/bin/%s"):format(options.build, alias and alias.program or contender)
+  if entry.command then
+    local interpreter = entry.command(contender)
+    if not capture(("command -v %s"):format(interpreter:match "%S+")):find "%S" then return end
+    if contender == "luasql" and not package.searchpath("luasql.sqlite3", package.cpath) then return end
+    if contender == "parts" and not exists(options.build .. "/bench/bench_parts.so") then return end
+    return ("LUA_PATH_5_4='%s/?.lua;;' LUA_CPATH_5_4='%s/bench/?.so;%s/?.so;;' timeout 300 %s %s"):format(options.build,
+      options.build, options.build, interpreter, contender), entry.line
+  end
+  return exists(program) and "timeout 900 " .. program, alias and alias.lines[entry.line] or entry.line
+end
+
 --- One run of one contender; nil when it says that something was wrong.
 local function run(entry, contender, arguments)
   local path = ("%s/%s-%s"):format(directory, contender, entry.keep or "fresh")
   local fresh = not entry.keep and ("rm -rf '%s'; "):format(path) or ""
-  local text, ok = capture(("%smkdir -p '%s' && %s/bench/bin/%s %s '%s' %s 2>&1"):format(fresh, path, options.build, contender,
-    entry.line, path, arguments))
+  local command, line = program_of(entry, contender)
+  local text, ok = capture(("%smkdir -p '%s' && %s %s '%s' %s 2>&1"):format(fresh, path, command, line, path, arguments))
   if not entry.keep then os.execute(("rm -rf '%s'"):format(path)) end
   local decoded, result = pcall(cjson.decode, text)
   if ok and decoded then return result end
@@ -72,9 +91,12 @@ end
 
 local function arguments_of(entry, contender)
   if not entry.half_rate_of then return entry.arguments end
-  local base = report.lines[entry.half_rate_of]
-  local found = base and base.contenders[contender]
-  return found and ("%s rate=%d"):format(entry.arguments, found.rate // 2)
+  local rate = math.huge -- the least of these lines is what it can keep up
+  for _, name in ipairs(entry.half_rate_of) do
+    local found = report.lines[name] and report.lines[name].contenders[contender]
+    rate = found and math.min(rate, found.rate) or rate
+  end
+  return rate < math.huge and ("%s rate=%d"):format(entry.arguments, rate // 2) or nil
 end
 
 local LATENCIES = { "p50_us", "p90_us", "p99_us", "p99_9_us", "p99_99_us", "max_us" }
@@ -92,12 +114,14 @@ local function summary(results)
 end
 
 local function run_line(entry)
-  local line = { name = entry.name, title = entry.title, latency = entry.latency, series = entry.series, contenders = {},
+  local line = { name = entry.name, title = entry.title, latency = entry.latency, series = entry.series,
+    memory = entry.memory, contenders = {},
     order = {} }
   local results = {}
   for round = 1, entry.once and 1 or options.rounds do
     for _, contender in ipairs(entry.contenders) do
-      local arguments = exists(("%s/bench/bin/%s"):format(options.build, contender)) and arguments_of(entry, contender)
+      local arguments = program_of(entry, contender) and arguments_of(entry, contender)
+      left_out[contender] = not program_of(entry, contender) or nil
       if arguments then
         progress("%s, round %d: %s", entry.name, round, contender)
         local result = run(entry, contender, arguments)
@@ -126,6 +150,10 @@ local function print_line(line)
     local each = line.contenders[name]
     local text = ("  %-11s %12.0f/s  %11.0f - %-11.0f"):format(name, each.rate, each.low, each.high)
     if name ~= "tidemark" and ours then text = text .. ("  tidemark is %.2f x"):format(ours.rate / each.rate) end
+    if line.memory and each.memory_bytes_per_document and name ~= "redis" then
+      text = text .. ("\n              memory %.0f bytes a document, %.0f beyond id and JSON; on disk %.2f bytes a byte of them")
+        :format(each.memory_bytes_per_document, each.memory_bytes_per_document - 36 - 256, each.disk_bytes_per_byte)
+    end
     if line.latency and each.p50_us then
       local parts = {}
       for i, field in ipairs(LATENCIES) do
@@ -151,18 +179,40 @@ local function best(line)
   return rate
 end
 
+--- The server's lines, by their own script; its lines and goals become the report's.
+local function run_http()
+  print "\nthe server (64 connections; `make bench-http` for more of it)"
+  local path = options.build .. "/bench/http.json"
+  local _, _, status = os.execute(("lua5.4 scripts/bench-http.lua --build %s --rounds %d --seconds 0.5 --only '/64/' --json '%s'")
+    :format(options.build, options.rounds, path))
+  if status ~= 0 then failures = failures + 1 end
+  local file = io.open(path)
+  if not file then return end
+  local http = cjson.decode(file:read "a")
+  file:close()
+  for _, line in ipairs(http.order) do
+    local found = http.lines[line]
+    table.insert(report.lines, { name = "http/" .. line, title = "HTTP: " .. line, contenders = found.contenders,
+      order = found.order })
+  end
+  for _, goal in ipairs(http.goals) do
+    if goal.value then table.insert(report.goals, goal) end
+  end
+end
+
 local function judge()
   print "\ngoals"
   for _, goal in ipairs(lines.goals(figure, best)) do
     local text, value, bound, lower = table.unpack(goal, 1, 4)
     local met = value and (lower and value >= bound or not lower and value <= bound) or false
     table.insert(report.goals, { text = text, value = value or nil, bound = bound, lower = lower or false, met = met })
-    print(("  %-58s %10s  %s %-6g %s"):format(text, value and ("%.2f"):format(value) or "-", lower and ">=" or "<=", bound,
+    print(("  %-66s %10s  %s %-6g %s"):format(text, value and ("%.2f"):format(value) or "-", lower and ">=" or "<=", bound,
       not value and "not measured" or met and "met" or "MISSED"))
   end
 end
 
 os.execute(("rm -rf '%s' && mkdir -p '%s'"):format(directory, directory))
+directory = capture(("realpath '%s'"):format(directory)) -- for servers that go elsewhere
 report.machine = {
   processor = capture "grep -m1 'model name' /proc/cpuinfo | cut -d: -f2 | sed 's/^ *//'",
   processors = tonumber((capture "nproc")), kernel = capture "uname -r", date = os.date "!%Y-%m-%d %H:%M",
@@ -177,11 +227,8 @@ for _, entry in ipairs(lines.all(options)) do
 end
 print "\nsettings"
 for name, settings in pairs(report.settings) do print(("  %-11s %s"):format(name, settings)) end
-for _, name in ipairs(lines.embedded) do
-  if not exists(("%s/bench/bin/%s"):format(options.build, name)) then
-    print(("  %-11s could not be had, and is left out"):format(name))
-  end
-end
+for name in pairs(left_out) do print(("  %-11s could not be had, and is left out"):format(name)) end
+if options.http == "yes" then run_http() end
 judge()
 os.execute(("rm -rf '%s'"):format(directory))
 
@@ -190,11 +237,11 @@ local function write(name, text)
   local file = assert(io.open(path, "w"))
   assert(file:write(text))
   assert(file:close())
-  print((name == "report.json" and "\n" or "") .. path)
+  print((name:find "json$" and "\n" or "") .. path)
 end
 local list = {}
 for i, line in ipairs(report.lines) do list[i] = line end
 report.lines = list
-write("report.json", cjson.encode(report) .. "\n")
-write("report.html", require "page".make(report))
+write(options.report .. ".json", cjson.encode(report) .. "\n")
+write(options.report .. ".html", require "page".make(report))
 os.exit(failures == 0 and 0 or 1, true)

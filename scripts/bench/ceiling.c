@@ -258,11 +258,63 @@ static void *read_main(void *sum)
     return NULL;
 }
 
+/* ---- Reading: the misses that the layout needs, each address known only when the one before has come ---- */
+
+struct line {
+    uint64_t next;
+    char rest[56];
+};
+
+struct chain {
+    struct line *lines;
+    struct block *blocks; /* the first bytes of an id: where the next line is */
+};
+
+static struct chain chain;
+
+/* All lines in one cycle in random order (Sattolo's), each with a block of its own, somewhere else. */
+static void chain_prepare(void)
+{
+    uint64_t count = arguments.documents, *order = malloc(count * sizeof *order);
+    struct random random = {1};
+    chain.lines = huge(count * sizeof *chain.lines);
+    chain.blocks = huge(count * sizeof *chain.blocks);
+    for (uint64_t i = 0; order && i < count; i++)
+        order[i] = i;
+    for (uint64_t i = count - 1; order && i > 0; i--) {
+        uint64_t other = random_below(&random, i), kept = order[i];
+        order[i] = order[other];
+        order[other] = kept;
+    }
+    for (uint64_t i = 0; order && i < count; i++) {
+        chain.lines[order[i]].next = order[(i + count / 2) % count];
+        article_make(i, 1, chain.blocks[order[(i + count / 2) % count]].article);
+        memcpy(chain.blocks[order[(i + count / 2) % count]].id, &order[(i + 1) % count], sizeof *order);
+    }
+    free(order);
+}
+
+static uint64_t get_dependent(void)
+{
+    uint64_t sum = 0, at = 0;
+    char copy[ARTICLE_BYTES];
+    for (uint64_t i = 0; i < arguments.queries; i++) {
+        const struct block *block = &chain.blocks[chain.lines[at].next];
+        memcpy(copy, block->article, ARTICLE_BYTES);
+        sum += article_sum(copy, ARTICLE_BYTES);
+        memcpy(&at, block->id, sizeof at);
+    }
+    return sum;
+}
+
 static void line_get(uint64_t (*run)(void))
 {
     pthread_t threads[64];
     uint64_t sums[64];
-    table_prepare();
+    if (run == get_dependent)
+        chain_prepare();
+    else
+        table_prepare();
     reading = run;
     uint64_t start = now_ns();
     for (uint64_t i = 0; i < arguments.threads && i < 64; i++)
@@ -316,6 +368,8 @@ int main(int argc, char **argv)
     else if (strcmp(arguments.line, "durable-one") == 0)
         line_durable_one();
     else if (strcmp(arguments.line, "get") == 0)
+        line_get(get_dependent);
+    else if (strcmp(arguments.line, "get-loop") == 0)
         line_get(get_all);
     else if (strcmp(arguments.line, "get-many") == 0)
         line_get(get_groups);

@@ -352,6 +352,100 @@ static void line_update(void)
     result_list("rates", rates, (unsigned)arguments.seconds * 10);
 }
 
+/* ---- Many events, and what becomes of the rate meanwhile ---- */
+
+static unsigned ticks;
+
+/* Creates all documents, then replaces them, nine times each. */
+static void write_events(struct worker *worker, void *thread)
+{
+    uint64_t last = now_ns(), counted = 0, total = arguments.documents * 10;
+    store.begin(thread);
+    for (uint64_t i = 0; i < total;) {
+        store.put(thread, ids[i % arguments.documents], articles[i % arguments.documents], i >= arguments.documents);
+        if (++i % 1000 == 0 || i == total) {
+            store.commit(thread);
+            uint64_t now = now_ns();
+            if ((now >= last + TICK_NS || i == total) && ticks < sizeof rates / sizeof rates[0]) {
+                rates[ticks++] = (double)(i - counted) * 1e9 / (double)(now - last);
+                counted = i;
+                last = now;
+            }
+            if (i < total)
+                store.begin(thread);
+        }
+    }
+    worker->operations = total;
+}
+
+static void line_series(void)
+{
+    struct worker worker;
+    articles_prepare(arguments.documents);
+    store.open(arguments.directory, false, arguments.documents);
+    uint64_t taken = workers_run(&worker, 1, write_events, 0);
+    check_count(arguments.documents);
+    result_rate(worker.operations, taken);
+    result_list("rates", rates, ticks);
+}
+
+/* ---- Two readers beside a writer at full rate ---- */
+
+static _Atomic uint64_t replaced; /* relaxed: a figure */
+
+/* Worker 0 replaces documents, those that are read or others; the others read until the time is over. */
+static void read_beside(struct worker *worker, void *thread)
+{
+    struct random random = {worker->index + 1};
+    char article[ARTICLE_BYTES];
+    uint64_t i = worker->index * (arguments.queries / arguments.threads);
+    while (!atomic_load_explicit(&stop, memory_order_relaxed)) {
+        if (worker->index > 0) {
+            worker->sum += article_sum(article, store.get(thread, queries[i++ % arguments.queries], article));
+            worker->operations++;
+            continue;
+        }
+        uint64_t place = random_below(&random, arguments.documents);
+        store.begin(thread);
+        (arguments.elsewhere ? store.put_elsewhere : store.put)(thread, ids[place], articles[place], true);
+        store.commit(thread);
+        atomic_fetch_add_explicit(&replaced, 1, memory_order_relaxed);
+    }
+}
+
+static void line_beside(void)
+{
+    struct worker workers[THREADS_MAX];
+    load();
+    queries_prepare();
+    arguments.threads = 3;
+    uint64_t taken = workers_run(workers, 3, read_beside, arguments.seconds);
+    result_rate(workers[0].operations, taken);
+    result_number("writes_per_second", (double)atomic_load(&replaced) * 1e9 / (double)taken);
+}
+
+/* ---- Single calls: what the Lua lines are set against ---- */
+
+static void replace_all(struct worker *worker, void *thread)
+{
+    for (uint64_t i = 0; i < arguments.queries; i++) {
+        uint64_t place = i % arguments.documents;
+        store.begin(thread);
+        store.put(thread, ids[place], articles[place], true);
+        store.commit(thread);
+    }
+    worker->operations = arguments.queries;
+}
+
+static void line_put(void)
+{
+    struct worker workers[THREADS_MAX];
+    load();
+    uint64_t taken = workers_run(workers, 1, replace_all, 0);
+    check_count(arguments.documents);
+    result_rate(workers[0].operations, taken);
+}
+
 /* ---- Opening ---- */
 
 static void line_recovery(void)
@@ -394,6 +488,12 @@ int main(int argc, char **argv)
         line_mixed();
     else if (strcmp(line, "update") == 0)
         line_update();
+    else if (strcmp(line, "series") == 0)
+        line_series();
+    else if (strcmp(line, "beside") == 0 && (!arguments.elsewhere || store.put_elsewhere))
+        line_beside();
+    else if (strcmp(line, "put") == 0)
+        line_put();
     else if (strcmp(line, "recovery") == 0)
         line_recovery();
     else

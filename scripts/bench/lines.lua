@@ -1,8 +1,12 @@
--- lines.lua: what is measured, of whom, and what is asked of it. `contenders` are programs in build/bench/bin; `keep`: the
--- documents of one round are there in the next.
+-- lines.lua: what is measured, of whom, and what is asked of it. `contenders` are programs in build/bench/bin, or run by a
+-- line's `command`; `keep`: the documents of one round are there in the next.
 local STORES = { "tidemark", "lmdb", "rocksdb", "leveldb", "wiredtiger", "sqlite" }
 local EMBEDDED = { "lmdb", "rocksdb", "leveldb", "wiredtiger", "sqlite" }
 local TABLES = { "lfht", "ck" }
+local SCRIPTED = { "parts", "cjson", "tidemark", "table", "luasql", "tarantool" }
+
+--- Contenders that are another one's program with a line of their own.
+local ALIASES = { loop = { program = "ceiling", lines = { get = "get-loop" } } }
 
 local function join(...)
   local all = {}
@@ -10,7 +14,12 @@ local function join(...)
   return all
 end
 
-local lines = { embedded = EMBEDDED }
+local lines = { embedded = EMBEDDED, aliases = ALIASES }
+
+--- What runs a contender of the Lua lines.
+local function script_command(contender)
+  return (contender == "tarantool" and "tarantool" or "lua5.4") .. " scripts/bench/lua_lines.lua"
+end
 
 local function add(name, title, line, arguments, contenders, more)
   local entry = { name = name, title = title, line = line, arguments = arguments, contenders = contenders }
@@ -18,48 +27,70 @@ local function add(name, title, line, arguments, contenders, more)
   lines[#lines + 1] = entry
 end
 
---- All lines, for this many documents in the large ones.
+--- All lines; options: documents in the large lines and in the small ones, seconds of replacing.
 function lines.all(options)
-  local large = options.documents
+  local large, small = options.documents, options.small
   local function documents(n) return "documents=" .. n end
   local c = { "ceiling" }
-  add("create/100k", "accepted create, 100,000, batches of 1000", "create", documents(100000), join(c, STORES))
-  add("create/large", "accepted create, large, batches of 1000", "create", documents(large), join(c, STORES))
+  add("create/100k", "accepted create, 100,000, batches of 1000", "create", documents(small), join(c, { "sketch" }, STORES))
+  add("create/large", "accepted create, large, batches of 1000", "create", documents(large), join(c, { "sketch" }, STORES,
+    { "redis" }), { memory = true })
   add("create/large/2", "the same, two threads", "create", documents(large) .. " threads=2",
     { "tidemark", "rocksdb", "wiredtiger" })
-  add("create-one", "accepted create, one at a time", "create", documents(100000) .. " batch=1", STORES)
-  add("durable-batch", "durable, batches of 1000", "durable-batch", documents(100000), join(c, STORES))
+  add("create-one", "accepted create, one at a time", "create", documents(large // 5) .. " batch=1", STORES)
+  add("create-one/100k", "accepted create, one at a time, 100,000", "create", documents(small) .. " batch=1", { "tidemark" })
+  add("put-one", "accepted replacement, one at a time", "put", documents(small) .. " queries=500000", { "tidemark" })
+  add("durable-batch", "durable, batches of 1000", "durable-batch", documents(small), join(c, { "sketch" }, STORES))
   add("durable-stream", "durable, batches of 1000, the next fills while one is synced", "durable-batch",
-    documents(options.documents) .. " batch=" .. options.documents, { "ceiling", "tidemark" })
+    documents(large) .. " batch=" .. large, { "ceiling", "sketch", "tidemark" })
   for _, threads in ipairs { 1, 16, 64 } do
     add("durable-one/" .. threads, ("durable, one document a wait, %d waiting"):format(threads), "durable-one",
       "threads=" .. threads, join(c, STORES), { latency = true })
   end
+  local readers = join(c, { "loop", "sketch", "tidemark" }, TABLES, { "lmdb", "rocksdb", "wiredtiger" })
   for _, distribution in ipairs { "uniform", "zipf" } do
     add("get/100k/" .. distribution, "get, copied, 100,000, " .. distribution, "get",
-      documents(100000) .. " distribution=" .. distribution, join(c, { "tidemark" }, TABLES, { "lmdb", "rocksdb", "wiredtiger" }),
-      { keep = "100k" })
+      documents(small) .. " distribution=" .. distribution, readers, { keep = "100k" })
     add("get/large/" .. distribution, "get, copied, large, " .. distribution, "get",
-      documents(large) .. " distribution=" .. distribution, join(c, { "tidemark" }, TABLES, { "lmdb", "rocksdb", "wiredtiger" }),
-      { keep = "large" })
+      documents(large) .. " distribution=" .. distribution, readers, { keep = "large" })
   end
   add("get/large/2", "get, copied, large, two threads", "get", documents(large) .. " threads=2",
-    join(c, { "tidemark" }, TABLES, { "lmdb" }), { keep = "large" })
-  add("get-many/copied", "get_many(16), copied, large", "get-many", documents(large), join(c, { "tidemark", "rocksdb" }),
-    { keep = "large" })
-  add("get-many/viewed", "get_many(16), viewed, large", "get-many", documents(large) .. " copied=0", join(c, { "tidemark" }),
-    { keep = "large" })
+    join(c, { "loop", "tidemark" }, TABLES, { "lmdb" }), { keep = "large" })
+  add("get-many/copied", "get_many(16), copied, large", "get-many", documents(large),
+    join(c, { "sketch", "tidemark", "rocksdb" }), { keep = "large" })
+  add("get-many/viewed", "get_many(16), viewed, large", "get-many", documents(large) .. " copied=0",
+    join(c, { "sketch", "tidemark" }), { keep = "large" })
   add("get-many/100k/2", "get_many(16), viewed, 100,000, two threads", "get-many",
-    documents(100000) .. " copied=0 threads=2 queries=8000000", join(c, { "tidemark" }), { keep = "100k" })
+    documents(small) .. " copied=0 threads=2 queries=" .. 80 * small, join(c, { "tidemark" }), { keep = "100k" })
+  add("get/other-process", "get over a unix socket, 100,000", "get", documents(small) .. " queries=20000",
+    { "tidemark", "redis" })
+  add("get-many/other-process", "get_many(16) over a unix socket, 100,000", "get-many", documents(small) .. " queries=100000",
+    { "tidemark", "redis" })
+  for _, what in ipairs { { "documents that are read", 0 }, { "other documents", 1 } } do
+    add("beside/" .. what[2], "two readers beside a writer of " .. what[1] .. ", large", "beside",
+      documents(large) .. " seconds=2 elsewhere=" .. what[2], { "tidemark" })
+  end
   for _, mix in ipairs { "A", "B", "C", "D", "F" } do
-    add("mixed/" .. mix, "YCSB " .. mix .. ", 100,000, zipf", "mixed", documents(100000) .. " queries=300000 mix=" .. mix,
+    add("mixed/" .. mix, "YCSB " .. mix .. ", 100,000, zipf", "mixed", documents(small) .. " queries=300000 mix=" .. mix,
       { "tidemark", "lmdb", "rocksdb", "wiredtiger" })
   end
-  add("update", "replacing by zipf for a while, 100,000", "update", documents(100000) .. " seconds=" .. options.update_seconds,
+  for _, what in ipairs { "create_table", "create_text", "get", "get_json", "get_many", "update" } do
+    local alone = what:find "create" or what == "get"
+    local taking = {}
+    for _, contender in ipairs(SCRIPTED) do
+      if alone or contender ~= "parts" and contender ~= "cjson" then
+        if what ~= "get_many" or contender == "tidemark" or contender == "table" then taking[#taking + 1] = contender end
+      end
+    end
+    add("lua/" .. what, "Lua: " .. what:gsub("_", " "), "lua_" .. what, documents(small), taking, { command = script_command })
+  end
+  add("update", "replacing by zipf for a while, 100,000", "update", documents(small) .. " seconds=" .. options.update_seconds,
     { "tidemark" }, { once = true, series = true })
-  add("recovery", "opening to the first get, large", "recovery", documents(large), { "ceiling", "tidemark", "lmdb" })
+  add("series", ("%d events one after the other"):format(10 * large), "series", documents(large), { "tidemark" },
+    { once = true, series = true })
+  add("recovery", "opening to the first get, large", "recovery", documents(large), { "ceiling", "tidemark", "lmdb", "redis" })
   add("latency", "create at half of its greatest rate, open loop", "latency", "seconds=2", STORES,
-    { latency = true, half_rate_of = "create-one" })
+    { latency = true, half_rate_of = { "create-one", "create/large" } })
   return lines
 end
 
@@ -72,6 +103,12 @@ function lines.goals(figure, best)
   local function of(line, field, scale)
     local value = figure(line, "tidemark", field)
     return value and value * (scale or 1)
+  end
+  --- Our rate in a Lua line, beside the time of the binding's part and the time of the C call, one after the other.
+  local function of_parts(lua_line, c_line)
+    local ours, parts = figure(lua_line, "tidemark", "rate"), figure(lua_line, "parts", "rate")
+    local c = figure(c_line, "tidemark", "rate")
+    return ours and parts and c and ours * (1 / parts + 1 / c)
   end
   local best_create, ours_create = best("create/large"), figure("create/large", "tidemark", "rate")
   local update_start, update_end = of("update", "memory_start"), of("update", "memory_end")
@@ -87,7 +124,7 @@ function lines.goals(figure, best)
   end
   return {
     { "accepted create / best embedded peer", ours_create and best_create and ours_create / best_create, 3, true },
-    { "accepted create / ceiling (copy and write alone)", ratio("create/large", "ceiling"), 0.8, true },
+    { "accepted create / the sketch of writes", ratio("create/large", "sketch"), 0.8, true },
     { "create at half rate, p99.9, ms", of("latency", "p99_9_us", 1e-3), 1 },
     { "create at half rate, longest, ms", of("latency", "max_us", 1e-3), 20 },
     { "durable batches, one filling while one is synced / ceiling", ratio("durable-stream", "ceiling"), 0.9, true },
@@ -97,10 +134,18 @@ function lines.goals(figure, best)
     { "get / ck_ht", ratio("get/large/uniform", "ck"), 2, true },
     { "get / lfht", ratio("get/large/uniform", "lfht"), 2, true },
     { "get / LMDB", ratio("get/large/uniform", "lmdb"), 3, true },
-    { "get / ceiling", ratio("get/large/uniform", "ceiling"), 0.8, true },
+    { "get / ceiling (two misses, one after the other, and the copy)", ratio("get/large/uniform", "ceiling"), 0.8, true },
+    { "get / the sketch of reads", ratio("get/large/uniform", "sketch"), 0.8, true },
+    { "get_many copied / the sketch of reads", ratio("get-many/copied", "sketch"), 0.8, true },
+    { "get_many viewed / the sketch of reads", ratio("get-many/viewed", "sketch"), 0.8, true },
     { "get_many viewed / get", ratio("get-many/viewed", "tidemark", "get/large/uniform"), 3, true },
     { "get_many copied / get", ratio("get-many/copied", "tidemark", "get/large/uniform"), 3, true },
     { "get_many viewed, 100,000, two threads, million/s", of("get-many/100k/2", "rate", 1e-6), 40, true },
+    { "two readers beside a writer / beside a writer of other documents", ratio("beside/0", "tidemark", "beside/1"), 0.85, true },
+    { "Lua create from a table / sum of its parts", of_parts("lua/create_table", "create-one/100k"), 0.9, true },
+    { "Lua create from text / sum of its parts", of_parts("lua/create_text", "create-one/100k"), 0.9, true },
+    { "Lua get / sum of its parts", of_parts("lua/get", "get/100k/uniform"), 0.9, true },
+    { "Lua get of a table / lua-cjson's decode alone", ratio("lua/get", "cjson"), 1, true },
     { "recovery, million events/s", of("recovery", "rate", 1e-6), 3, true },
     { "memory a document beyond id and JSON, bytes",
       of("create/large", "memory_bytes_per_document") and of("create/large", "memory_bytes_per_document") - 36 - 256, 64 },

@@ -18,8 +18,8 @@ svg text{fill:var(--text);font:12px system-ui,sans-serif}.soft{fill:var(--soft)}
 .top{fill:var(--top)}.mark{stroke:var(--text);stroke-width:1.5}.grid{stroke:var(--line)}.curve{fill:none;stroke-width:2}
 ]]
 
-local COLOURS = { tidemark = "var(--own)", ceiling = "var(--top)", lmdb = "#2a9d5c", rocksdb = "#c4501b", leveldb = "#8a5fc7",
-  wiredtiger = "#b8487e", sqlite = "#5d8a9c" }
+local COLOURS = { tidemark = "var(--own)", ceiling = "var(--top)", sketch = "#c9973e", lmdb = "#2a9d5c",
+  rocksdb = "#c4501b", leveldb = "#8a5fc7", wiredtiger = "#b8487e", sqlite = "#5d8a9c" }
 
 local ESCAPES = { ["&"] = "&amp;", ["<"] = "&lt;", [">"] = "&gt;", ['"'] = "&quot;" }
 local function escape(text) return (tostring(text):gsub('[&<>"]', ESCAPES)) end
@@ -38,7 +38,7 @@ local function bars(line)
   out[1] = ('<svg class="bars" viewBox="0 0 760 %d" role="img" aria-label="%s">'):format(height, escape(line.title))
   for i, name in ipairs(line.order) do
     local each, y = line.contenders[name], 26 * (i - 1) + 4
-    local class = name == "tidemark" and "own" or name == "ceiling" and "top" or "other"
+    local class = name == "tidemark" and "own" or (name == "ceiling" or name == "constant") and "top" or "other"
     out[#out + 1] = ('<text x="104" y="%d" text-anchor="end">%s</text>'):format(y + 14, escape(name))
     out[#out + 1] = ('<rect class="%s" x="110" y="%d" width="%.1f" height="18"/>'):format(class, y, x_of(each.rate) - 110)
     out[#out + 1] = ('<path class="mark" d="M%.1f %dH%.1fM%.1f %dv8M%.1f %dv8"/>'):format(x_of(each.low), y + 9, x_of(each.high),

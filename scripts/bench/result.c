@@ -18,7 +18,7 @@ void arguments_read(struct arguments *arguments, int argc, char **argv)
 {
     if (argc < 3)
         fail("usage: %s LINE DIRECTORY [documents=N] [threads=N] [seconds=S] [rate=R] [queries=N] [batch=N] "
-             "[distribution=uniform|zipf] [mix=A] [copied=1]",
+             "[distribution=uniform|zipf] [mix=A] [copied=1] [elsewhere=0]",
              argv[0]);
     *arguments = (struct arguments){.line = argv[1],
                                     .directory = argv[2],
@@ -49,6 +49,8 @@ void arguments_read(struct arguments *arguments, int argc, char **argv)
             arguments->batch = number(value);
         else if (IS("copied"))
             arguments->copied = number(value) != 0;
+        else if (IS("elsewhere"))
+            arguments->elsewhere = number(value) != 0;
         else if (IS("distribution"))
             arguments->distribution = value;
         else if (IS("mix"))

@@ -10,7 +10,7 @@ struct arguments {
     const char *line, *directory;
     uint64_t documents, threads, rate, seconds, queries, batch;
     const char *distribution, *mix; /* uniform or zipf; A to F */
-    bool copied;
+    bool copied, elsewhere;
 };
 
 void arguments_read(struct arguments *arguments, int argc, char **argv);

@@ -17,6 +17,8 @@ struct store {
     /* begin, up to 1000 puts, commit. */
     void (*begin)(void *thread);
     void (*put)(void *thread, const char *id, const char *article, bool exists);
+    /* The same among documents that no line reads; NULL: not this one's line. */
+    void (*put_elsewhere)(void *thread, const char *id, const char *article, bool exists);
     void (*commit)(void *thread);
     void (*settle)(void); /* all that was committed is with the operating system; NULL: it is anyway */
     /* Copies the value to `out` and returns its length; 0: absent. */

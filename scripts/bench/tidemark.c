@@ -5,7 +5,7 @@
 #include "store.h"
 
 static struct tide_engine *engine;
-static struct tide_collection *articles;
+static struct tide_collection *articles, *others;
 static bool is_durable;
 
 static void check(enum tide_status status, const struct tide_error *error)
@@ -22,7 +22,8 @@ static void open_engine(const char *directory, bool durable, uint64_t documents)
     is_durable = durable;
     check(tide_open(directory, &options, &engine, &error), &error);
     articles = tide_collection(engine, "articles", 8, &error);
-    if (!articles)
+    others = tide_collection(engine, "others", 6, &error);
+    if (!articles || !others)
         fail("tidemark: %s", error.message);
 }
 
@@ -48,7 +49,7 @@ static void begin(void *thread)
     (void)thread;
 }
 
-static void put(void *thread, const char *id, const char *article, bool exists)
+static void write_to(struct tide_collection *collection, void *thread, const char *id, const char *article, bool exists)
 {
     struct tide_error error;
     struct tide_write write = {.operation = exists ? TIDE_PUT : TIDE_CREATE,
@@ -58,7 +59,17 @@ static void put(void *thread, const char *id, const char *article, bool exists)
                                .id_length = ID_BYTES,
                                .value = article,
                                .value_length = ARTICLE_BYTES};
-    check(tide_write(articles, &write, thread, &error), &error);
+    check(tide_write(collection, &write, thread, &error), &error);
+}
+
+static void put(void *thread, const char *id, const char *article, bool exists)
+{
+    write_to(articles, thread, id, article, exists);
+}
+
+static void put_elsewhere(void *thread, const char *id, const char *article, bool exists)
+{
+    write_to(others, thread, id, article, exists);
 }
 
 static void commit(void *thread)
@@ -133,6 +144,7 @@ const struct store store = {.name = "tidemark",
                             .thread_end = thread_end,
                             .begin = begin,
                             .put = put,
+                            .put_elsewhere = put_elsewhere,
                             .commit = commit,
                             .settle = settle,
                             .get = get,
