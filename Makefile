@@ -124,12 +124,13 @@ bench: bench-setup ## the engine and its server beside what is possible and what
 bench-large: bench-setup ## the lines of many documents, with 10,000,000; needs 20 GiB of memory
 	@lua5.4 scripts/bench.lua --build $(B) --documents 10000000 --rounds 1 --only '^create/large$$|^get/large/|^get%-many/[cv]|^recovery$$' --report report-large
 
-bench-setup: setup all $(B)/constant_server
+bench-setup: setup
+	@$(MAKE) --no-print-directory -j2 all $(B)/constant_server
 	@scripts/bench/setup
 	@scripts/bench_http/setup $(B)
 	@$(MAKE) --no-print-directory bench-programs
 
-profile: setup all bench-programs ## where the time of an operation goes; needs perf
+profile: bench-setup ## where the time of an operation goes; needs perf
 	@lua5.4 scripts/bench/profile.lua --build $(B)
 
 bench-programs: # a peer that cannot be built is left out, and named by the bench
@@ -147,7 +148,8 @@ $(B)/bench/bench_parts.so: scripts/bench/parts.c $(B)/bindings/json.o $(addprefi
 	@mkdir -p $(@D)
 	$(call Q,LD)$(CXX) -shared -O2 -fPIC -o $@ -x c $(LUA_CFLAGS) $< -x none $(filter %.o %.a,$^) $(LIBS)
 
-bench-http: setup all $(B)/constant_server ## more of the server beside a server that does nothing, nginx with Lua, Node, Redis
+bench-http: setup ## more of the server beside a server that does nothing, nginx with Lua, Node, Redis
+	@$(MAKE) --no-print-directory -j2 all $(B)/constant_server
 	@scripts/bench_http/setup $(B)
 	@lua5.4 scripts/bench-http.lua --build $(B)
 
