@@ -35,7 +35,7 @@ engine_specs := $(patsubst spec/engine/%.c,$(B)/spec/%,$(wildcard spec/engine/*_
 binding_specs := $(patsubst spec/bindings/%.c,$(B)/spec/%,$(wildcard spec/bindings/*_spec.c))
 
 .DEFAULT_GOAL := all
-.PHONY: bench bench-large bench-setup profile bench-programs bench-http fuzz fuzzers all help setup run test test-asan test-tsan lint format coverage fresh install uninstall clean specs rock install-rock
+.PHONY: bench bench-large bench-setup profile bench-programs bench-http fuzz fuzzers crashtest plant all help setup run test test-asan test-tsan lint format coverage fresh install uninstall clean specs rock install-rock
 .SECONDARY:
 .DELETE_ON_ERROR:
 
@@ -67,6 +67,14 @@ coverage: setup ## lines of the engine that the specs run
 	@$(MAKE) --no-print-directory -j2 B=build/coverage OPTIMIZE="-O1 -g --coverage" all specs
 	@scripts/test build/coverage
 	@gcovr --root . --filter engine/ --object-directory build/coverage --fail-under-line 90 build/coverage
+
+MINUTES ?= 2
+crashtest: setup ## workloads and faults at random on a simulated disk, for MINUTES
+	@$(MAKE) --no-print-directory -j2 $(B)/crashtest
+	@$(B)/crashtest random --seconds $$(($(MINUTES) * 60))
+
+plant: setup ## whether the tests notice the bugs of engine/plant.h
+	@scripts/plant
 
 FUZZ_SECONDS ?= 60
 fuzz: setup ## libFuzzer on request parsing, JSON and the log, FUZZ_SECONDS each
@@ -102,7 +110,7 @@ uninstall: ## undo install
 clean: ## remove everything built
 	rm -rf $(B)
 
-specs: $(engine_specs) $(binding_specs) $(B)/spec/slow_disk.so
+specs: $(engine_specs) $(binding_specs) $(B)/spec/slow_disk.so $(B)/crashtest
 
 bench_programs := $(addprefix $(B)/bench/bin/,ceiling sketch tidemark lmdb rocksdb leveldb wiredtiger sqlite lfht ck redis) $(B)/bench/bench_parts.so
 bench_common := $(addprefix scripts/bench/,common.c result.c) bindings/load/histogram.c
@@ -161,6 +169,9 @@ fuzzers: $(addprefix $(B)/,request_fuzz json_fuzz log_fuzz)
 $(B)/%_fuzz: $(B)/spec/fuzz/%_fuzz.o $(B)/bindings/http/request.o $(B)/bindings/http/chunked.o $(B)/bindings/json.o $(B)/bindings/json_buffer.o \
   $(B)/bindings/json_merge.o $(llhttp_objects) $(B)/libtidemark.a
 	$(call Q,LD)$(CXX) -fsanitize=fuzzer,address -o $@ $^ $(LIBS) $(LDFLAGS)
+
+$(B)/crashtest: $(wildcard spec/crash/*.[ch]) $(B)/libtidemark.a
+	$(call Q,LD)$(CC) $(CFLAGS_ALL) -MF $@.d -o $@ $(filter %.c,$^) $(B)/libtidemark.a $(ENGINE_LIBS) $(LDFLAGS)
 
 $(B)/spec/slow_disk.so: spec/support/slow_disk.c
 	@mkdir -p $(@D)

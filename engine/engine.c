@@ -53,7 +53,7 @@ static enum tide_status directory_find(struct tide_engine *engine, struct tide_e
         return error_system(error, ENOTDIR, "%s", engine->path);
     engine->device = status.device;
     engine->inode = status.inode;
-    engine->directory = realpath(engine->path, NULL);
+    engine->directory = file_real_path(engine->path);
     if (!engine->directory)
         return error_system(error, errno, "%s", engine->path);
     return TIDE_OK;

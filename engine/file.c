@@ -108,6 +108,12 @@ static int system_fstat(void *context, int fd, struct file_status *status)
     return 0;
 }
 
+static char *system_real_path(void *context, const char *path)
+{
+    (void)context;
+    return realpath(path, NULL);
+}
+
 static int system_flock(void *context, int fd, int operation)
 {
     (void)context;
@@ -148,6 +154,7 @@ static const struct file_calls system_calls = {
     .mkdir = system_mkdir,
     .stat = system_stat,
     .fstat = system_fstat,
+    .real_path = system_real_path,
     .flock = system_flock,
     .list = system_list,
 };
@@ -301,6 +308,27 @@ static int directory_make(char *path)
     result = file_sync_directory(path);
     *slash = '/';
     return result;
+}
+
+int file_sync_ancestors(const char *path)
+{
+    char *parent = strdup(path);
+    int result = parent ? 0 : -ENOMEM;
+    for (char *slash; result == 0 && (slash = strrchr(parent, '/'));) {
+        slash[slash == parent] = 0; /* of the root the slash stays */
+        result = file_sync_directory(parent);
+        if (result == -EACCES || result == -EPERM)
+            result = 0; /* nothing of ours lies there */
+        if (slash == parent)
+            break;
+    }
+    free(parent);
+    return result;
+}
+
+char *file_real_path(const char *path)
+{
+    return calls->real_path(calls->context, path);
 }
 
 int file_make_directories(const char *path)

@@ -39,7 +39,8 @@ struct file_calls {
     int (*mkdir)(void *context, const char *path, unsigned mode);
     int (*stat)(void *context, const char *path, struct file_status *status);
     int (*fstat)(void *context, int fd, struct file_status *status);
-    int (*flock)(void *context, int fd, int operation); /* LOCK_EX | LOCK_NB, LOCK_UN as flock(2) */
+    char *(*real_path)(void *context, const char *path); /* absolute, without links; from malloc */
+    int (*flock)(void *context, int fd, int operation);  /* LOCK_EX | LOCK_NB, LOCK_UN as flock(2) */
     /* Calls `visit` for each name in the directory but "." and ".."; it must not change the directory. */
     int (*list)(void *context, const char *path, void (*visit)(void *visitor, const char *name), void *visitor);
 };
@@ -76,8 +77,14 @@ int file_unlink(const char *path);
 
 /* Creates the directory and its parents, syncing each parent in which it created something. */
 int file_make_directories(const char *path);
+
+/* Makes the names of all directories above an absolute path durable, as far as they may be read. */
+int file_sync_ancestors(const char *path);
 int file_stat(const char *path, struct file_status *status);
 int file_stat_fd(int fd, struct file_status *status);
+
+/* The absolute path without links as a new string, or NULL with errno set. The caller frees it. */
+char *file_real_path(const char *path);
 
 /* Takes an exclusive lock without waiting: 0, -EWOULDBLOCK when another has it, or -errno. Ends with the descriptor. */
 int file_lock(int fd);

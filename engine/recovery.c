@@ -23,6 +23,7 @@
 #include "error.h"
 #include "file.h"
 #include "log_reader.h"
+#include "plant.h"
 #include "segment.h"
 
 static enum tide_status file_fault(const struct recovery *recovery, const char *name, int result,
@@ -59,7 +60,12 @@ static enum tide_status log_create(const struct recovery *recovery, struct tide_
     header.created_us = (uint64_t)now.tv_sec * 1000000 + (uint64_t)now.tv_nsec / 1000;
     if (getrandom(header.database_id, sizeof header.database_id, 0) != sizeof header.database_id)
         return error_system(error, errno, "%s: no randomness for the database id", recovery->directory);
-    enum tide_status status = segment_create(recovery->directory, SEGMENT_NEXT_NAME, &header, error);
+    /* The directory may be one whose creation was interrupted, or was somebody else's: its name, too, must last. */
+    int result =
+        PLANTED(12) ? 0 : file_sync_ancestors(recovery->directory); /* the new directory's own name forgotten */
+    enum tide_status status = file_fault(recovery, "..", result, error);
+    if (status == TIDE_OK)
+        status = segment_create(recovery->directory, SEGMENT_NEXT_NAME, &header, error);
     if (status == TIDE_OK)
         status = file_fault(recovery, ".", file_sync_directory(recovery->directory), error);
     return status == TIDE_OK ? next_becomes_active(recovery, error) : status;
@@ -70,11 +76,14 @@ static enum tide_status log_create(const struct recovery *recovery, struct tide_
 struct reading {
     struct recovery *recovery;
     uint64_t expected; /* the seq that must come next */
+    uint64_t durable;  /* the highest durable watermark of a frame read so far */
 };
 
 static enum tide_status frame_apply(struct reading *reading, const struct log_frame *frame, struct tide_error *error)
 {
     struct recovery *recovery = reading->recovery;
+    if (frame->header.durable > reading->durable)
+        reading->durable = frame->header.durable;
     recovery->clean_close = frame->header.flags == FRAME_CLOSED;
     if (frame->header.flags == FRAME_GAP)
         reading->expected = frame_gap_last_seq(frame->bytes) + 1;
@@ -177,7 +186,7 @@ static enum tide_status tail_judge(struct reading *reading, struct log_reader *r
     if (found == LOG_FOUND_BAD)
         found = log_reader_resync(reader, frame, told);
     for (; found == LOG_FOUND_FRAME; found = log_reader_resync(reader, frame, told)) {
-        if (frame->header.durable < reading->expected)
+        if (frame->header.durable < reading->expected || PLANTED(9)) /* valid durable frames cut off */
             continue;
         uint64_t last = frame->header.first_seq > reading->expected ? frame->header.first_seq - 1 : reading->expected;
         return error_set(told, TIDE_CORRUPT,
@@ -207,10 +216,43 @@ static int64_t tail_bytes(int fd, uint64_t offset)
     }
 }
 
-/* Makes what was read durable, and cuts what is behind it. */
-static enum tide_status active_settle(struct recovery *recovery, const char *name, uint64_t end, bool torn,
-                                      uint64_t expected, struct tide_error *error)
+/* Writes the bytes of a file once more, as they are. */
+static int rewrite(int fd, uint64_t offset, uint64_t end)
 {
+    enum { PIECE_BYTES = 1 << 18 };
+    uint8_t *piece = malloc(PIECE_BYTES);
+    int64_t got = piece ? 1 : -ENOMEM;
+    while (offset < end && got > 0) {
+        size_t wanted = end - offset < PIECE_BYTES ? (size_t)(end - offset) : PIECE_BYTES;
+        got = file_read(fd, piece, wanted, offset);
+        int result = got > 0 ? file_write(fd, piece, (size_t)got, offset) : 0;
+        if (result < 0)
+            got = result;
+        else
+            offset += (uint64_t)got;
+    }
+    free(piece);
+    return got < 0 ? (int)got : 0;
+}
+
+/* Where in the active segment the frames begin that no watermark says to be durable. */
+static uint64_t unsettled_offset(const struct reading *reading)
+{
+    struct frame_place place;
+    if (frame_index_find(reading->recovery->index, reading->durable + 1, &place) &&
+        place.segment_first_seq == reading->recovery->position.active_first_seq)
+        return place.offset;
+    return SEGMENT_HEADER_BYTES;
+}
+
+/* Makes what was read durable, and cuts what is behind it. A sync is not enough for that: when one has failed in the
+ * process before us, the kernel may have marked the pages clean all the same, so that they are read as they were
+ * written, and no sync will ever bring them to the disk. So what no watermark says to be durable is written again. */
+static enum tide_status active_settle(const struct reading *reading, const char *name, uint64_t end, bool torn,
+                                      struct tide_error *error)
+{
+    struct recovery *recovery = reading->recovery;
+    uint64_t expected = reading->expected;
     char *path = file_path(recovery->directory, name);
     int fd = path ? file_open(path, recovery->read_only ? O_RDONLY : O_RDWR, 0) : -ENOMEM;
     free(path);
@@ -225,6 +267,9 @@ static enum tide_status active_settle(struct recovery *recovery, const char *nam
     }
     if (result == 0 && torn && !recovery->read_only)
         result = file_truncate(fd, end);
+    if (result == 0 && !recovery->read_only && reading->durable + 1 < expected &&
+        !PLANTED(11)) /* what a failed sync left in the page cache taken for durable */
+        result = rewrite(fd, unsettled_offset(reading), end);
     if (result == 0 && !recovery->read_only)
         result = file_sync(fd);
     file_close(fd);
@@ -248,12 +293,14 @@ static enum tide_status active_read(struct reading *reading, struct log_reader *
         return told->status;
     recovery->position.offset = end;
     recovery->position.next_seq = reading->expected;
+    if (PLANTED(10) && reading->expected > 1) /* a version given out twice */
+        recovery->position.next_seq--;
     recovery->position.active_first_seq = log_reader_header(reader)->first_seq;
     bool torn = found != LOG_FOUND_END;
     if (torn)
         status = tail_judge(reading, reader, found, &frame, end, told);
     if (status == TIDE_OK && (torn || !recovery->read_only))
-        status = active_settle(recovery, name, end, torn, reading->expected, told);
+        status = active_settle(reading, name, end, torn, told);
     return status;
 }
 

@@ -28,6 +28,7 @@
     X(mkdir)                                                                                                           \
     X(stat)                                                                                                            \
     X(fstat)                                                                                                           \
+    X(real_path)                                                                                                       \
     X(flock)                                                                                                           \
     X(list)
 
@@ -136,6 +137,11 @@ static int fault_fstat(void *context, int fd, struct file_status *status)
     return fails(CALL_fstat) ? -1 : SYSTEM->fstat(context, fd, status);
 }
 
+static char *fault_real_path(void *context, const char *path)
+{
+    return fails(CALL_real_path) ? NULL : SYSTEM->real_path(context, path);
+}
+
 static int fault_flock(void *context, int fd, int operation)
 {
     return fails(CALL_flock) ? -1 : SYSTEM->flock(context, fd, operation);
@@ -159,6 +165,7 @@ static const struct file_calls fault_calls = {.open = fault_open,
                                               .mkdir = fault_mkdir,
                                               .stat = fault_stat,
                                               .fstat = fault_fstat,
+                                              .real_path = fault_real_path,
                                               .flock = fault_flock,
                                               .list = fault_list};
 
@@ -299,6 +306,7 @@ TEST(rename)
 TEST(mkdir)
 TEST(stat)
 TEST(fstat)
+TEST(real_path)
 TEST(flock)
 TEST(list)
 
@@ -368,21 +376,14 @@ static int remove_directory(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(a_failing_open),
-        cmocka_unit_test(a_failing_pread),
-        cmocka_unit_test(a_failing_pwrite),
-        cmocka_unit_test(a_failing_fdatasync),
-        cmocka_unit_test(a_failing_fsync),
-        cmocka_unit_test(a_failing_ftruncate),
-        cmocka_unit_test(a_failing_fallocate),
-        cmocka_unit_test(a_failing_rename),
-        cmocka_unit_test(a_failing_mkdir),
-        cmocka_unit_test(a_failing_stat),
-        cmocka_unit_test(a_failing_fstat),
-        cmocka_unit_test(a_failing_flock),
-        cmocka_unit_test(a_failing_list),
-        cmocka_unit_test(a_full_disk),
-        cmocka_unit_test(a_full_disk_is_told_as_full_then_failed),
+        cmocka_unit_test(a_failing_open),      cmocka_unit_test(a_failing_pread),
+        cmocka_unit_test(a_failing_pwrite),    cmocka_unit_test(a_failing_fdatasync),
+        cmocka_unit_test(a_failing_fsync),     cmocka_unit_test(a_failing_ftruncate),
+        cmocka_unit_test(a_failing_fallocate), cmocka_unit_test(a_failing_rename),
+        cmocka_unit_test(a_failing_mkdir),     cmocka_unit_test(a_failing_stat),
+        cmocka_unit_test(a_failing_fstat),     cmocka_unit_test(a_failing_real_path),
+        cmocka_unit_test(a_failing_flock),     cmocka_unit_test(a_failing_list),
+        cmocka_unit_test(a_full_disk),         cmocka_unit_test(a_full_disk_is_told_as_full_then_failed),
     };
     return cmocka_run_group_tests_name("faults", tests, make_directory, remove_directory);
 }
