@@ -23,6 +23,7 @@
  *
  * Names, ids and values are UTF-8 and UTF-8 never contains F5: no document can look like the beginning of a frame. */
 #include "format.h"
+#include "plant.h"
 
 #include <inttypes.h>
 #include <isa-l/crc.h>
@@ -104,6 +105,12 @@ enum tide_status segment_header_decode(const uint8_t bytes[SEGMENT_HEADER_BYTES]
     return TIDE_OK;
 }
 
+static uint32_t frame_checksum(const uint8_t *frame, size_t bytes)
+{
+    size_t covered_from = PLANTED(5) ? FRAME_HEADER_BYTES : 8; /* the header left out of its checksum */
+    return crc32c(frame + covered_from, bytes - covered_from);
+}
+
 void frame_encode(uint8_t *frame, const struct frame_header *header, const uint8_t database_id[DATABASE_ID_BYTES])
 {
     memcpy(frame, frame_magic, sizeof frame_magic);
@@ -114,7 +121,7 @@ void frame_encode(uint8_t *frame, const struct frame_header *header, const uint8
     put64(frame + 32, header->durable);
     put32(frame + 40, header->flags);
     memcpy(frame + 44, database_id, 4);
-    put32(frame + 4, crc32c(frame + 8, header->bytes - 8));
+    put32(frame + 4, frame_checksum(frame, header->bytes));
 }
 
 bool frame_header_decode(const uint8_t bytes[FRAME_HEADER_BYTES], struct frame_header *header,
@@ -153,7 +160,7 @@ static bool records_fit(const uint8_t *frame, const struct frame_header *header)
 
 bool frame_valid(const uint8_t *frame, const struct frame_header *header)
 {
-    if (get32(frame + 4) != crc32c(frame + 8, header->bytes - 8))
+    if (get32(frame + 4) != frame_checksum(frame, header->bytes))
         return false;
     if (header->flags == FRAME_GAP)
         return header->bytes == FRAME_GAP_BYTES && header->events == 0 &&

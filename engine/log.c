@@ -19,6 +19,7 @@
 
 #include "error.h"
 #include "file.h"
+#include "plant.h"
 #include "segment.h"
 
 enum { AHEAD_BYTES = 16 << 20 };
@@ -127,6 +128,10 @@ enum tide_status log_sync(struct log *log, struct tide_error *error)
 {
     uint64_t start_us = now_us(CLOCK_MONOTONIC);
     int result = file_sync(log->fd);
+    if (PLANTED(2)) /* its error ignored */
+        result = 0;
+    if (PLANTED(3) && result < 0) /* tried again */
+        result = file_sync(log->fd);
     if (result < 0)
         return error_system(error, -result, "%s: cannot sync", log->active_path);
     log->figures.syncs++;
@@ -139,7 +144,7 @@ enum tide_status log_sync(struct log *log, struct tide_error *error)
 static enum tide_status rename_durably(struct log *log, const char *from, const char *to, struct tide_error *error)
 {
     int result = file_rename(from, to);
-    if (result == 0)
+    if (result == 0 && !PLANTED(4)) /* the directory's sync forgotten */
         result = file_sync_directory(log->directory);
     return result < 0 ? error_system(error, -result, "%s: cannot rename to %s", from, to) : TIDE_OK;
 }
@@ -169,7 +174,7 @@ static enum tide_status segment_switch(struct log *log, struct tide_error *error
 static enum tide_status log_seal(struct log *log, struct tide_error *error)
 {
     enum tide_status status = mark_write(log, FRAME_SEALED, error);
-    if (status == TIDE_OK)
+    if (status == TIDE_OK && !PLANTED(13)) /* sealed without a sync */
         status = log_sync(log, error);
     if (status != TIDE_OK)
         return status;
@@ -206,6 +211,8 @@ enum tide_status log_append(struct log *log, uint8_t *frame, size_t bytes, uint6
     if (status != TIDE_OK)
         return status;
     log->next_seq = first_seq + events;
+    if (PLANTED(1)) /* durable before its sync */
+        log->durable = log->next_seq - 1;
     if (frame_index_add_frame(log->index, first_seq, offset) != TIDE_OK)
         return error_set(error, TIDE_MEMORY, "out of memory");
     return TIDE_OK;

@@ -15,6 +15,7 @@
 #include "engine.h"
 #include "epoch.h"
 #include "error.h"
+#include "plant.h"
 
 #define NAMED_FORMAT "%s/%.*s: "
 #define NAMED_VALUES(collection, write) (collection)->name, (int)(write)->id_length, (write)->id
@@ -90,6 +91,7 @@ static enum tide_status write_publish(struct tide_collection *collection, const 
 {
     struct channel *channel = &collection->engine->channel;
     struct map_place place;
+    uint64_t early = PLANTED(7) ? channel_take_place(channel) : 0; /* the place taken outside of the lock */
     map_lock(collection->map, hash, write->id, write->id_length, &place);
     struct record *old = place.block;
     enum tide_status status = precondition(collection, write, old, error);
@@ -102,7 +104,7 @@ static enum tide_status write_publish(struct tide_collection *collection, const 
     bool delete = write->operation == TIDE_DELETE;
     block->type = delete ? TIDE_EVENT_DELETED : old ? TIDE_EVENT_UPDATED : TIDE_EVENT_CREATED;
     block->previous_seq = old ? old->seq : 0;
-    uint64_t seq = channel_take_place(channel);
+    uint64_t seq = PLANTED(7) ? early : channel_take_place(channel);
     block->seq = seq;
     if (delete) {
         first_delete_note(collection, seq);

@@ -21,6 +21,7 @@
 
 #include "engine.h"
 #include "error.h"
+#include "plant.h"
 
 enum { IDLE_US_BEFORE_DEEP_SLEEP = 1000000, RECLAIM_PAUSE_US = 10000, CROWD_HOLD_US_MAX = 1000 };
 
@@ -183,7 +184,8 @@ static enum tide_status batch_take(struct writer *writer, struct batch *batch, s
             writer->replaced[writer->replaced_count++] = replaced;
         if (block->type == TIDE_EVENT_DELETED)
             writer->deletions[writer->deletion_count++] = block;
-        batch->frame_bytes += bytes;
+        if (!(PLANTED(6) && batch->events == 2)) /* the third event of a batch left out */
+            batch->frame_bytes += bytes;
         batch->block_bytes += bytes;
         batch->events++;
     }
