@@ -33,13 +33,13 @@ local LINES = {
   { "recovery", "recovery documents=%s" },
 }
 
--- The first that matches a symbol, or the library it is in, has it.
+-- The first that matches a symbol has it; the kernel's are those of the last three alone.
 local PARTS = {
   { "making articles, queries, sums (the bench)", { "^article_", "^mix", "^random_", "^zipf", "^histogram", "^hex", "printf",
     "itoa", "^create_", "^get_all", "^get_groups", "^put", "^durable_one", "^update_for", "^mixed", "^load", "^queries_",
     "pow" } },
   { "hash", { "XXH", "hash" } },
-  { "lock", { "lock", "mutex" } },
+  { "lock", { "_lock$", "_unlock$", "spin_", "mutex", "lll_" } },
   { "map: finding and publishing", { "^map_", "table_find", "bucket", "tide_get", "tide_write", "attempt" } },
   { "epochs and reclaiming", { "epoch", "reclaim", "retire", "read_begin", "read_end" } },
   { "block: allocating and building", { "memory_", "span_", "units_", "block_", "cache_", "format_" } },
@@ -59,7 +59,8 @@ local function capture(command)
 end
 
 local function part_of(symbol)
-  for _, part in ipairs(PARTS) do
+  for i = symbol:find "^%[k%]" and #PARTS - 2 or 1, #PARTS do
+    local part = PARTS[i]
     for _, pattern in ipairs(part[2]) do
       if symbol:find(pattern) or symbol:find("%] " .. pattern:gsub("^%^", "")) then return part[1] end
     end

@@ -270,10 +270,13 @@ static void log_size(void *context, const char *path, uint64_t bytes)
         *(uint64_t *)context = bytes;
 }
 
-/* After a clean close all is durable: a changed log is refused, or says the same as before. */
+enum { END_MARK_BYTES = 48 };
+
+/* After a clean close all is durable: a changed log is refused. Only the end mark itself may be taken for a torn tail,
+ * and then nothing is missing. */
 static void flips_all(void)
 {
-    uint64_t bytes = 1, refused = 0, start_of_rest = 0;
+    uint64_t bytes = 1, refused = 0;
     double start = now();
     for (uint64_t at = 0; at < bytes; at++) {
         snprintf(what, sizeof what, "flips, byte %" PRIu64, at);
@@ -289,12 +292,13 @@ static void flips_all(void)
         struct tide_engine *engine;
         enum tide_status status = tide_open(directory, NULL, &engine, &error);
         if (status == TIDE_OK) {
+            if (at < bytes - END_MARK_BYTES)
+                die("the change was passed over");
             const char *wrong = model_compare(&model, engine, tide_collection(engine, "articles", 8, NULL));
             if (wrong)
                 die("%s", wrong);
             if (tide_close(engine, &error) != TIDE_OK)
                 die("closing failed: %s", error.message);
-            start_of_rest = at;
         } else if (status != TIDE_CORRUPT &&
                    status != TIDE_INVALID) { /* the latter: it may be of another format version */
             die("refused for another reason: %s", error.message);
@@ -304,9 +308,9 @@ static void flips_all(void)
         check_left_over();
         disk_destroy();
     }
-    printf("crashtest flips: %" PRIu64 " bytes, %" PRIu64 " refused, the others change nothing (the last at %" PRIu64
-           "), in %.1f s\n",
-           bytes, refused, start_of_rest, now() - start);
+    printf("crashtest flips: each of %" PRIu64 " bytes, %" PRIu64
+           " refused, of the end mark nothing is lost, in %.1f s\n",
+           bytes, refused, now() - start);
 }
 
 /* ---- Many threads on the same documents ---- */
