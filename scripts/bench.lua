@@ -64,8 +64,8 @@ end
 local function program_of(entry, contender)
   local alias = lines.aliases[contender]
   local program = ("%s/bench/bin/%s"):format(options.build, alias and alias.program or contender)
-  if entry.command then
-    local interpreter = entry.command(contender)
+  local interpreter = entry.command and entry.command(contender)
+  if interpreter then
     if not capture(("command -v %s"):format(interpreter:match "%S+")):find "%S" then return end
     if contender == "luasql" and not package.searchpath("luasql.sqlite3", package.cpath) then return end
     if contender == "parts" and not exists(options.build .. "/bench/bench_parts.so") then return end

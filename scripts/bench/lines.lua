@@ -16,6 +16,11 @@ end
 
 local lines = { embedded = EMBEDDED, aliases = ALIASES }
 
+--- Tarantool beside programs in C: another process, over a socket.
+local function socket_command(contender)
+  return contender == "tarantool" and "tarantool scripts/bench/tarantool_socket.lua" or nil
+end
+
 --- What runs a contender of the Lua lines.
 local function script_command(contender)
   return (contender == "tarantool" and "tarantool" or "lua5.4") .. " scripts/bench/lua_lines.lua"
@@ -63,7 +68,7 @@ function lines.all(options)
   add("get-many/100k/2", "get_many(16), viewed, 100,000, two threads", "get-many",
     documents(small) .. " copied=0 threads=2 queries=" .. 80 * small, join(c, { "tidemark" }), { keep = "100k" })
   add("get/other-process", "get over a unix socket, 100,000", "get", documents(small) .. " queries=20000",
-    { "tidemark", "redis" })
+    { "tidemark", "redis", "tarantool" }, { command = socket_command })
   add("get-many/other-process", "get_many(16) over a unix socket, 100,000", "get-many", documents(small) .. " queries=100000",
     { "tidemark", "redis" })
   for _, what in ipairs { { "documents that are read", 0 }, { "other documents", 1 } } do
@@ -88,7 +93,8 @@ function lines.all(options)
     { "tidemark" }, { once = true, series = true })
   add("series", ("%d events one after the other"):format(10 * large), "series", documents(large), { "tidemark" },
     { once = true, series = true })
-  add("recovery", "opening to the first get, large", "recovery", documents(large), { "ceiling", "tidemark", "lmdb", "redis" })
+  add("recovery", "opening to the first get, large", "recovery", documents(large),
+    { "ceiling", "tidemark", "lmdb", "redis", "tarantool" }, { command = socket_command })
   add("latency", "create at half of its greatest rate, open loop", "latency", "seconds=2", STORES,
     { latency = true, half_rate_of = { "create-one", "create/large" } })
   return lines
