@@ -157,10 +157,11 @@ static void inode_crash(struct inode *inode)
                 kept[i] = (uint8_t)random_next(&disk.random);
         inode->dirty[page] = false;
     }
-    memset(inode->durable + size, 0, inode->capacity - size);
     inode->durable_size = inode->size = size;
-    if (inode->capacity)
-        memcpy(inode->bytes, inode->durable, inode->capacity);
+    if (inode->capacity == 0) /* nothing was ever written: there are no arrays */
+        return;
+    memset(inode->durable + size, 0, inode->capacity - size);
+    memcpy(inode->bytes, inode->durable, inode->capacity);
 }
 
 /* ---- Names ---- */
