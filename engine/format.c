@@ -8,7 +8,7 @@
  *   32   8  seq of the first event                 16   8  seq of the first event; without events: of the next one
  *   40   8  time of creation, us since 1970        24   8  term, 0 without replication
  *   48  12  zeros                                  32   8  durable watermark when it was written
- *   60   4  CRC32C of bytes 0 to 59                40   4  flags: 1 closed, 2 sealed, 4 gap; 0 for events
+ *   60   4  CRC32C of bytes 0 to 59                40   4  kind: 0 events, 1 closed, 2 sealed, 4 gap
  *                                                  44   4  first 4 bytes of the database id
  * Record, 32 bytes and its texts, padded with zeros to a multiple of 8:
  *    0   4  length of the value                     8   8  seq
@@ -17,7 +17,7 @@
  *    6   1  length of the collection's name        32      collection, id, value
  *    7   1  length of the id
  *
- * A frame without flags is its header and `count` records in seq order. Closed and sealed frames are a header alone; a
+ * A frame of events is its header and `count` records in seq order. Closed and sealed frames are a header alone; a
  * gap's payload is one 8-byte seq, the last of those that are missing. Frames follow one another without space between;
  * behind the last one are zeros, preallocated, up to the end of the file.
  *
@@ -119,7 +119,7 @@ void frame_encode(uint8_t *frame, const struct frame_header *header, const uint8
     put64(frame + 16, header->first_seq);
     put64(frame + 24, header->term);
     put64(frame + 32, header->durable);
-    put32(frame + 40, header->flags);
+    put32(frame + 40, header->kind);
     memcpy(frame + 44, database_id, 4);
     put32(frame + 4, frame_checksum(frame, header->bytes));
 }
@@ -134,9 +134,9 @@ bool frame_header_decode(const uint8_t bytes[FRAME_HEADER_BYTES], struct frame_h
                                     .first_seq = get64(bytes + 16),
                                     .term = get64(bytes + 24),
                                     .durable = get64(bytes + 32),
-                                    .flags = get32(bytes + 40)};
-    return header->bytes >= FRAME_HEADER_BYTES && header->bytes % FRAME_ALIGNMENT == 0 && header->first_seq > 0 &&
-           header->first_seq <= SEQ_MAX;
+                                    .kind = bytes[40]};
+    return get32(bytes + 40) == header->kind && header->bytes >= FRAME_HEADER_BYTES &&
+           header->bytes % FRAME_ALIGNMENT == 0 && header->first_seq > 0 && header->first_seq <= SEQ_MAX;
 }
 
 /* Whether records that the engine could have written, with seqs in a row, fill the frame exactly. */
@@ -162,12 +162,27 @@ bool frame_valid(const uint8_t *frame, const struct frame_header *header)
 {
     if (get32(frame + 4) != frame_checksum(frame, header->bytes))
         return false;
-    if (header->flags == FRAME_GAP)
+    switch (header->kind) {
+    case FRAME_EVENTS: return header->events > 0 && records_fit(frame, header);
+    case FRAME_CLOSED:
+    case FRAME_SEALED: return header->bytes == FRAME_HEADER_BYTES && header->events == 0;
+    case FRAME_GAP:
         return header->bytes == FRAME_GAP_BYTES && header->events == 0 &&
                frame_gap_last_seq(frame) >= header->first_seq && frame_gap_last_seq(frame) <= SEQ_MAX;
-    if (header->flags != 0)
-        return header->bytes == FRAME_HEADER_BYTES && header->events == 0;
-    return header->events > 0 && records_fit(frame, header);
+    default: return false;
+    }
+}
+
+bool frame_holds_events(const struct frame_header *header)
+{
+    return header->kind == FRAME_EVENTS;
+}
+
+uint64_t frame_next_seq(const uint8_t *frame, const struct frame_header *header)
+{
+    if (header->kind == FRAME_GAP)
+        return frame_gap_last_seq(frame) + 1;
+    return header->first_seq + header->events;
 }
 
 uint64_t frame_gap_last_seq(const uint8_t *frame)
@@ -179,8 +194,8 @@ void frame_gap_encode(uint8_t *frame, uint64_t first_seq, uint64_t last_seq, uin
                       const uint8_t database_id[DATABASE_ID_BYTES])
 {
     put64(frame + FRAME_HEADER_BYTES, last_seq);
-    frame_encode(frame,
-                 &(struct frame_header){
-                     .bytes = FRAME_GAP_BYTES, .first_seq = first_seq, .durable = durable, .flags = FRAME_GAP},
-                 database_id);
+    frame_encode(
+        frame,
+        &(struct frame_header){.bytes = FRAME_GAP_BYTES, .first_seq = first_seq, .durable = durable, .kind = FRAME_GAP},
+        database_id);
 }

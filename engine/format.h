@@ -22,8 +22,9 @@ enum {
 /* Greater seqs are damage, so that arithmetic with them can't overflow. */
 #define SEQ_MAX (UINT64_C(1) << 62)
 
-/* Flags of a frame. A frame with one of them holds no events. */
-enum {
+/* What a frame is. */
+enum frame_kind {
+    FRAME_EVENTS = 0,
     FRAME_CLOSED = 1, /* end mark of a clean close: all before it is durable */
     FRAME_SEALED = 2, /* last frame of a sealed segment */
     FRAME_GAP = 4     /* seqs first_seq to (first u64 of the payload) were removed by repair */
@@ -42,7 +43,7 @@ struct frame_header {
     uint64_t first_seq; /* of an empty frame: the seq that the next event will have */
     uint64_t term;      /* 0 without replication */
     uint64_t durable;   /* the durable watermark when the frame was written */
-    uint32_t flags;
+    uint8_t kind;       /* enum frame_kind */
 };
 
 /* A record as it lies in a frame and, byte for byte, in the map: an entry's block is its record. Little-endian. */
@@ -101,8 +102,14 @@ bool frame_header_decode(const uint8_t bytes[FRAME_HEADER_BYTES], struct frame_h
  * latter two for frames with events; a FRAME_GAP frame must have its payload). `header` is the decoded one. */
 bool frame_valid(const uint8_t *frame, const struct frame_header *header);
 
+/* Whether the frame has records. */
+bool frame_holds_events(const struct frame_header *header);
+
 /* The last seq that a FRAME_GAP frame stands for. */
 uint64_t frame_gap_last_seq(const uint8_t *frame);
+
+/* The seq that the next frame must begin with. */
+uint64_t frame_next_seq(const uint8_t *frame, const struct frame_header *header);
 
 /* The length of a FRAME_GAP frame; writes it to `frame`, which has room for FRAME_GAP_BYTES. */
 enum { FRAME_GAP_BYTES = FRAME_HEADER_BYTES + 8 };

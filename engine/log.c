@@ -117,10 +117,10 @@ static enum tide_status frame_write(struct log *log, uint8_t *frame, struct fram
     return TIDE_OK;
 }
 
-static enum tide_status mark_write(struct log *log, uint32_t flags, struct tide_error *error)
+static enum tide_status mark_write(struct log *log, enum frame_kind kind, struct tide_error *error)
 {
     uint8_t frame[FRAME_HEADER_BYTES];
-    struct frame_header header = {.bytes = FRAME_HEADER_BYTES, .first_seq = log->next_seq, .flags = flags};
+    struct frame_header header = {.bytes = FRAME_HEADER_BYTES, .first_seq = log->next_seq, .kind = (uint8_t)kind};
     return frame_write(log, frame, &header, error);
 }
 

@@ -129,8 +129,8 @@ static enum tide_status frame_next(struct log_events *events, uint64_t wanted, s
     for (;;) {
         switch (log_reader_next(events->reader, &events->frame, error)) {
         case LOG_FOUND_FRAME:
-            sealed = events->frame.header.flags == FRAME_SEALED;
-            if (events->frame.header.flags == 0 || events->frame.header.flags == FRAME_GAP) {
+            sealed = events->frame.header.kind == FRAME_SEALED;
+            if (frame_holds_events(&events->frame.header) || events->frame.header.kind == FRAME_GAP) {
                 events->record_offset = FRAME_HEADER_BYTES;
                 return TIDE_OK;
             }
@@ -188,7 +188,7 @@ static enum tide_status scan_next(struct log_events *events, struct tide_event *
             if (status != TIDE_OK)
                 return status;
         }
-        if (events->frame.header.flags == FRAME_GAP) {
+        if (events->frame.header.kind == FRAME_GAP) {
             uint64_t first = events->frame.header.first_seq, last = frame_gap_last_seq(events->frame.bytes);
             events->frame.bytes = NULL;
             if (last < events->next_seq)
@@ -218,17 +218,22 @@ static enum tide_status scan_next(struct log_events *events, struct tide_event *
     return TIDE_NOT_FOUND;
 }
 
+static bool frame_has(const struct log_events *events, uint64_t seq)
+{
+    const struct frame_header *header = &events->frame.header;
+    return frame_holds_events(header) && seq >= header->first_seq && seq < frame_next_seq(events->frame.bytes, header);
+}
+
 /* Finds one event by its seq; the frame that was read last is looked into first. */
 static enum tide_status record_find(struct log_events *events, uint64_t seq, const struct record **found,
                                     struct tide_error *error)
 {
     const struct frame_header *header = &events->frame.header;
-    bool here = events->frame.bytes && header->flags == 0 && seq >= header->first_seq &&
-                seq - header->first_seq < header->events;
+    bool here = events->frame.bytes && frame_has(events, seq);
     enum tide_status status = here ? TIDE_OK : place_seek(events, seq, error);
     while (status == TIDE_OK && !here) {
         status = frame_next(events, seq, error);
-        here = header->flags == 0 && seq >= header->first_seq && seq - header->first_seq < header->events;
+        here = frame_has(events, seq);
         if (status == TIDE_OK && !here && header->first_seq > seq)
             status = error_set(error, TIDE_CORRUPT, "%s: seq %" PRIu64 " is missing", events->directory, seq);
     }

@@ -84,10 +84,9 @@ static enum tide_status frame_apply(struct reading *reading, const struct log_fr
     struct recovery *recovery = reading->recovery;
     if (frame->header.durable > reading->durable)
         reading->durable = frame->header.durable;
-    recovery->clean_close = frame->header.flags == FRAME_CLOSED;
-    if (frame->header.flags == FRAME_GAP)
-        reading->expected = frame_gap_last_seq(frame->bytes) + 1;
-    if (frame->header.flags != 0)
+    recovery->clean_close = frame->header.kind == FRAME_CLOSED;
+    reading->expected = frame_next_seq(frame->bytes, &frame->header);
+    if (!frame_holds_events(&frame->header))
         return TIDE_OK;
     size_t offset = FRAME_HEADER_BYTES;
     const struct record *record;
@@ -97,7 +96,6 @@ static enum tide_status frame_apply(struct reading *reading, const struct log_fr
         recovery->last_time_us = record->time_us;
     }
     recovery->events += frame->header.events;
-    reading->expected += frame->header.events;
     if (frame_index_add_frame(recovery->index, frame->header.first_seq, frame->offset) != TIDE_OK)
         return error_set(error, TIDE_MEMORY, "out of memory");
     return TIDE_OK;
@@ -125,10 +123,10 @@ static enum tide_status segment_join(struct reading *reading, const struct segme
 
 /* Reads frames as long as they are valid and in order. Returns what stands behind them, or ERROR with the error. */
 static enum log_found frames_read(struct reading *reading, struct log_reader *reader, struct log_frame *frame,
-                                  uint64_t *end, uint32_t *last_flags, struct tide_error *error)
+                                  uint64_t *end, uint8_t *last_kind, struct tide_error *error)
 {
     *end = SEGMENT_HEADER_BYTES;
-    *last_flags = 0;
+    *last_kind = FRAME_EVENTS;
     for (;;) {
         enum log_found found = log_reader_next(reader, frame, error);
         if (found != LOG_FOUND_FRAME)
@@ -138,7 +136,7 @@ static enum log_found frames_read(struct reading *reading, struct log_reader *re
         if (frame_apply(reading, frame, error) != TIDE_OK)
             return LOG_FOUND_ERROR;
         *end = frame->offset + frame->header.bytes;
-        *last_flags = frame->header.flags;
+        *last_kind = frame->header.kind;
     }
 }
 
@@ -158,13 +156,13 @@ static enum tide_status sealed_read(struct reading *reading, uint64_t first_seq,
     if (status == TIDE_OK) {
         struct log_frame frame;
         uint64_t end;
-        uint32_t last_flags;
-        enum log_found found = frames_read(reading, reader, &frame, &end, &last_flags, told);
+        uint8_t last_kind;
+        enum log_found found = frames_read(reading, reader, &frame, &end, &last_kind, told);
         recovery->position.sealed_bytes += end;
         recovery->position.sealed_count++;
         if (found == LOG_FOUND_ERROR)
             status = told->status;
-        else if (found != LOG_FOUND_END || last_flags != FRAME_SEALED)
+        else if (found != LOG_FOUND_END || last_kind != FRAME_SEALED)
             status = error_set(told, TIDE_CORRUPT,
                                "%s/%s: damaged at offset %" PRIu64 ": seqs %" PRIu64 " to %" PRIu64
                                " were durable; see tidemark repair",
@@ -287,8 +285,8 @@ static enum tide_status active_read(struct reading *reading, struct log_reader *
         return status;
     struct log_frame frame;
     uint64_t end;
-    uint32_t last_flags;
-    enum log_found found = frames_read(reading, reader, &frame, &end, &last_flags, told);
+    uint8_t last_kind;
+    enum log_found found = frames_read(reading, reader, &frame, &end, &last_kind, told);
     if (found == LOG_FOUND_ERROR)
         return told->status;
     recovery->position.offset = end;

@@ -147,7 +147,7 @@ static int seal_write(const struct survey *survey, struct output *output, uint64
 {
     uint8_t bytes[FRAME_HEADER_BYTES];
     const struct frame_header header = {
-        .bytes = sizeof bytes, .first_seq = next_seq, .durable = next_seq - 1, .flags = FRAME_SEALED};
+        .bytes = sizeof bytes, .first_seq = next_seq, .durable = next_seq - 1, .kind = FRAME_SEALED};
     frame_encode(bytes, &header, survey->database_id);
     return output_write(output, bytes, sizeof bytes);
 }

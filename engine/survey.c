@@ -102,18 +102,17 @@ static enum tide_status frame_keep(struct survey *survey, struct survey_file *fi
 {
     struct piece piece = {.kind = PIECE_KEEP, .offset = frame->offset, .bytes = frame->header.bytes};
     survey->report.frames++;
-    survey->report.clean_close = frame->header.flags == FRAME_CLOSED;
-    file->has_seal = frame->header.flags == FRAME_SEALED;
-    if (frame->header.flags == FRAME_GAP) {
+    survey->report.clean_close = frame->header.kind == FRAME_CLOSED;
+    file->has_seal = frame->header.kind == FRAME_SEALED;
+    if (frame->header.kind == FRAME_GAP) {
         struct piece gap = piece;
         gap.first_seq = frame->header.first_seq;
         gap.last_seq = frame_gap_last_seq(frame->bytes);
-        survey->expected = gap.last_seq + 1;
         tell(survey, "gap", file, &gap, "events that a repair removed");
-    } else if (frame->header.flags == 0) {
+    } else if (frame_holds_events(&frame->header)) {
         records_count(survey, frame);
-        survey->expected += frame->header.events;
     }
+    survey->expected = frame_next_seq(frame->bytes, &frame->header);
     tell_progress(survey, frame->header.bytes);
     return piece_add(file, &piece, error);
 }
@@ -171,7 +170,7 @@ static enum tide_status break_survey(struct survey *survey, struct survey_file *
                           "damaged up to the end of the file", error);
     *more = true;
     log_reader_seek(reader, frame.offset);
-    if (frame.header.first_seq < survey->expected && frame.header.flags == 0) {
+    if (frame.header.first_seq < survey->expected && frame_holds_events(&frame.header)) {
         log_reader_seek(reader, frame.offset + frame.header.bytes);
         return damage_add(survey, file, offset, frame.offset + frame.header.bytes - offset, 0, 0,
                           "events that were there before", error);
