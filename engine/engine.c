@@ -16,6 +16,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "epoch.h"
@@ -173,9 +174,6 @@ static void engine_free(struct tide_engine *engine)
         file_close(engine->lock_fd);
     pthread_mutex_destroy(&engine->mutex);
     pthread_cond_destroy(&engine->work);
-    pthread_cond_destroy(&engine->done[TIDE_LEVEL_WRITTEN]);
-    pthread_cond_destroy(&engine->done[TIDE_LEVEL_DURABLE]);
-    pthread_cond_destroy(&engine->last_left);
     free(engine->directory);
     free(engine->path);
     free(engine);
@@ -196,9 +194,6 @@ static struct tide_engine *engine_allocate(const char *path, struct tide_error *
     pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
     pthread_mutex_init(&engine->mutex, NULL);
     pthread_cond_init(&engine->work, &attributes);
-    pthread_cond_init(&engine->done[TIDE_LEVEL_WRITTEN], &attributes);
-    pthread_cond_init(&engine->done[TIDE_LEVEL_DURABLE], &attributes);
-    pthread_cond_init(&engine->last_left, &attributes);
     pthread_condattr_destroy(&attributes);
     engine->path = strdup(path);
     if (!engine->path || collections_init(engine, error) != TIDE_OK) {
@@ -293,16 +288,11 @@ static void calls_end(struct tide_engine *engine)
 {
     pthread_mutex_lock(&engine->mutex);
     atomic_store(&engine->closing, true);
-    pthread_cond_broadcast(&engine->done[TIDE_LEVEL_WRITTEN]);
-    pthread_cond_broadcast(&engine->done[TIDE_LEVEL_DURABLE]);
     pthread_mutex_unlock(&engine->mutex);
-    pthread_mutex_lock(&engine->channel.room_mutex);
-    pthread_cond_broadcast(&engine->channel.room);
-    pthread_mutex_unlock(&engine->channel.room_mutex);
-    pthread_mutex_lock(&engine->mutex);
-    while (engine->waiters > 0)
-        pthread_cond_wait(&engine->last_left, &engine->mutex);
-    pthread_mutex_unlock(&engine->mutex);
+    waiters_wake(engine);
+    /* Acquire; pairs with the release in waiter_leave. A nap, for who leaves must not touch the engine any more. */
+    while (atomic_load_explicit(&engine->waiters, memory_order_acquire) > 0)
+        nanosleep(&(struct timespec){.tv_nsec = 50000}, NULL);
     epoch_synchronize();
 }
 

@@ -6,6 +6,7 @@
 #include <stdatomic.h>
 
 #include "channel.h"
+#include "eventcount.h"
 #include "frame_index.h"
 #include "log.h"
 #include "map.h"
@@ -57,15 +58,16 @@ struct tide_engine {
     /* Watermarks and who waits for them; the watermarks are written by the writer thread alone. */
     _Alignas(64) _Atomic uint64_t written;   /* release; pairs with the acquires in tide_wait and tide_watermarks */
     _Atomic uint64_t durable;                /* the same */
+    struct eventcount rises[2];              /* waiters for a watermark sleep here, by its level */
+    _Atomic uint32_t waiters;                /* calls that wait, for a watermark or for room: see waiter_leave */
+    _Atomic uint32_t waiters_at[2];          /* those for a watermark, by its level: they come under the mutex */
     pthread_mutex_t mutex;                   /* guards what follows */
     pthread_cond_t work;                     /* the writer waits here */
-    pthread_cond_t done[2];                  /* waiters for a watermark wait here, by its level */
-    pthread_cond_t last_left;                /* a close waits here for the last of them */
     uint64_t wanted_written, wanted_durable; /* the greatest seqs that somebody waits for */
-    uint32_t waiters;                        /* calls that wait, for a watermark or for room */
-    uint32_t waiters_at[2];                  /* those for a watermark, by its level */
     uint32_t crowd;                          /* who waited for durability when the last sync was over */
-    uint32_t arrived;        /* who waits for the next one, as far as they have noticed that it is over */
+    /* Who waits for the next one, as far as they have noticed that it is over. Changed under the mutex; the writer also
+     * looks at it without, relaxed, and then takes the mutex. */
+    _Atomic uint32_t arrived;
     uint64_t syncs_seen;     /* counts the times that the durable watermark rose */
     uint64_t crowd_until_us; /* how long a sync is held until the crowd is there again, monotonic */
     bool hurry;              /* write what there is at once: somebody waits for room */
@@ -113,6 +115,8 @@ void writer_wake(struct tide_engine *engine);
  */
 enum tide_status wait_for_room(struct tide_engine *engine, uint64_t bytes, uint64_t deadline_us,
                                struct tide_error *error);
+/* Wakes all who wait, so that they see a failure or a close. */
+void waiters_wake(struct tide_engine *engine);
 enum tide_status wait_for_watermark(struct tide_engine *engine, uint64_t seq, enum tide_level level,
                                     uint64_t deadline_us, struct tide_error *error);
 

@@ -1,8 +1,9 @@
 /* wait.c - everything that waits for the writer thread: for room in the channel, or for a watermark.
  *
- * Waiters for a watermark say under the mutex which seq they want (the writer then hurries) and sleep until it is
- * reached; the writer wakes them once a batch. Waiters for room sleep at the channel's own condition. Both are counted
- * in engine->waiters, so that a close can wake them all and wait until the last has gone.
+ * Waiters for a watermark say under the mutex which seq they want (the writer then hurries) and sleep at the
+ * watermark's eventcount until it is reached; the writer wakes them once a batch, and they go without taking the mutex
+ * again: with many of them that would be a queue. Waiters for room sleep at the channel's own condition. Both are
+ * counted in engine->waiters, so that a close can wake them all and wait until the last has gone.
  *
  * Who waits when the engine fails gets the failure itself (io, full); who comes later gets "failed". */
 #include <errno.h>
@@ -55,10 +56,15 @@ void engine_fail(struct tide_engine *engine, const struct tide_error *error)
     snprintf(engine->failure_message, sizeof engine->failure_message, "%.390s", error->message);
     /* Release; pairs with the acquires in this file. */
     atomic_store_explicit(&engine->failure, error->status, memory_order_release);
-    pthread_cond_broadcast(&engine->done[TIDE_LEVEL_WRITTEN]);
-    pthread_cond_broadcast(&engine->done[TIDE_LEVEL_DURABLE]);
     listeners_wake(engine, false, true);
     pthread_mutex_unlock(&engine->mutex);
+    waiters_wake(engine);
+}
+
+void waiters_wake(struct tide_engine *engine)
+{
+    eventcount_advance(&engine->rises[TIDE_LEVEL_WRITTEN]);
+    eventcount_advance(&engine->rises[TIDE_LEVEL_DURABLE]);
     pthread_mutex_lock(&engine->channel.room_mutex);
     pthread_cond_broadcast(&engine->channel.room);
     pthread_mutex_unlock(&engine->channel.room_mutex);
@@ -75,7 +81,8 @@ static bool wait_until(pthread_cond_t *condition, pthread_mutex_t *mutex, uint64
     return pthread_cond_timedwait(condition, mutex, &until) != ETIMEDOUT;
 }
 
-/* Counts this call as waiting; CLOSED when a close has begun, which then waits for no more of them. */
+/* Counts this call as waiting, and leaves the mutex locked; CLOSED, and not locked, when a close has begun, which then
+ * waits for no more of them. */
 static enum tide_status waiter_enter(struct tide_engine *engine, struct tide_error *error)
 {
     pthread_mutex_lock(&engine->mutex);
@@ -83,17 +90,16 @@ static enum tide_status waiter_enter(struct tide_engine *engine, struct tide_err
         pthread_mutex_unlock(&engine->mutex);
         return closed(engine, error);
     }
-    engine->waiters++;
+    /* Relaxed: a close has to take the mutex before it looks. */
+    atomic_fetch_add_explicit(&engine->waiters, 1, memory_order_relaxed);
     return TIDE_OK;
 }
 
-/* With the mutex locked, which it unlocks: the last one lets a close go on. */
+/* The last one lets a close go on, which frees the engine: nothing of it may be touched behind this. */
 static void waiter_leave(struct tide_engine *engine)
 {
-    engine->waiters--;
-    if (engine->waiters == 0 && atomic_load(&engine->closing))
-        pthread_cond_broadcast(&engine->last_left);
-    pthread_mutex_unlock(&engine->mutex);
+    /* Release; pairs with the acquire in calls_end. */
+    atomic_fetch_sub_explicit(&engine->waiters, 1, memory_order_release);
 }
 
 enum tide_status wait_for_room(struct tide_engine *engine, uint64_t bytes, uint64_t deadline_us,
@@ -127,8 +133,6 @@ enum tide_status wait_for_room(struct tide_engine *engine, uint64_t bytes, uint6
     }
     atomic_fetch_sub_explicit(&channel->room_waiters, 1, memory_order_seq_cst);
     pthread_mutex_unlock(&channel->room_mutex);
-
-    pthread_mutex_lock(&engine->mutex);
     waiter_leave(engine);
     return status;
 }
@@ -144,9 +148,20 @@ static uint64_t watermark(const struct tide_engine *engine, enum tide_level leve
  * be holding the sync for; between them it sleeps no longer than it holds. Under the mutex. */
 static void crowd_join(struct tide_engine *engine)
 {
-    engine->arrived++;
-    if (engine->arrived == 1 || engine->arrived >= engine->crowd)
+    uint32_t arrived = atomic_fetch_add_explicit(&engine->arrived, 1, memory_order_relaxed) + 1;
+    if (arrived == 1 || arrived >= engine->crowd)
         pthread_cond_signal(&engine->work);
+}
+
+/* The same for one whose event came too late for the sync that has woken it. */
+static void crowd_join_again(struct tide_engine *engine, uint64_t *syncs_seen)
+{
+    pthread_mutex_lock(&engine->mutex);
+    if (*syncs_seen != engine->syncs_seen) {
+        *syncs_seen = engine->syncs_seen;
+        crowd_join(engine);
+    }
+    pthread_mutex_unlock(&engine->mutex);
 }
 
 enum tide_status wait_for_watermark(struct tide_engine *engine, uint64_t seq, enum tide_level level,
@@ -158,15 +173,21 @@ enum tide_status wait_for_watermark(struct tide_engine *engine, uint64_t seq, en
     if (status != TIDE_OK)
         return status;
     uint64_t *wanted = level == TIDE_LEVEL_DURABLE ? &engine->wanted_durable : &engine->wanted_written;
-    engine->waiters_at[level]++;
+    /* Relaxed: under the mutex, as the look in watermarks_raise is. */
+    atomic_fetch_add_explicit(&engine->waiters_at[level], 1, memory_order_relaxed);
     if (seq > *wanted) {
         *wanted = seq;
         if (level == TIDE_LEVEL_WRITTEN)
             pthread_cond_signal(&engine->work);
     }
-    uint64_t syncs_seen = UINT64_MAX;
-    bool in_time = true;
-    while (watermark(engine, level) < seq && status == TIDE_OK) {
+    uint64_t syncs_seen = engine->syncs_seen;
+    if (level == TIDE_LEVEL_DURABLE)
+        crowd_join(engine);
+    pthread_mutex_unlock(&engine->mutex);
+    for (bool in_time = true; status == TIDE_OK;) {
+        uint32_t rises = eventcount_read(&engine->rises[level]);
+        if (watermark(engine, level) >= seq)
+            break;
         if (engine_failed(engine))
             status = failure_first(engine, error);
         else if (atomic_load(&engine->closing))
@@ -175,14 +196,12 @@ enum tide_status wait_for_watermark(struct tide_engine *engine, uint64_t seq, en
             status = error_set(error, TIDE_TIMEOUT, "%s: seq %" PRIu64 " was not %s in time", engine->directory, seq,
                                level == TIDE_LEVEL_DURABLE ? "durable" : "written");
         else {
-            if (level == TIDE_LEVEL_DURABLE && syncs_seen != engine->syncs_seen) {
-                syncs_seen = engine->syncs_seen;
-                crowd_join(engine);
-            }
-            in_time = wait_until(&engine->done[level], &engine->mutex, deadline_us);
+            if (level == TIDE_LEVEL_DURABLE)
+                crowd_join_again(engine, &syncs_seen);
+            in_time = eventcount_wait(&engine->rises[level], rises, deadline_us);
         }
     }
-    engine->waiters_at[level]--;
+    atomic_fetch_sub_explicit(&engine->waiters_at[level], 1, memory_order_relaxed);
     waiter_leave(engine);
     return status;
 }

@@ -67,7 +67,7 @@ static uint64_t wanted_sync_due_us(const struct tide_engine *engine)
 {
     if (!sync_wanted(engine))
         return UINT64_MAX;
-    return engine->arrived >= engine->crowd ? 0 : engine->crowd_until_us;
+    return atomic_load_explicit(&engine->arrived, memory_order_relaxed) >= engine->crowd ? 0 : engine->crowd_until_us;
 }
 
 /* When the batch at the head is due, monotonic; 0: at once, UINT64_MAX: never. Under the mutex. */
@@ -213,17 +213,20 @@ static void watermarks_raise(struct tide_engine *engine, uint64_t written)
     atomic_store_explicit(&engine->written, written, memory_order_release);
     atomic_store_explicit(&engine->durable, durable, memory_order_release);
     log_figures(engine->log, &engine->log_figures);
-    if (engine->waiters_at[TIDE_LEVEL_WRITTEN] > 0)
-        pthread_cond_broadcast(&engine->done[TIDE_LEVEL_WRITTEN]);
-    if (durable_rose && engine->waiters_at[TIDE_LEVEL_DURABLE] > 0)
-        pthread_cond_broadcast(&engine->done[TIDE_LEVEL_DURABLE]);
+    uint32_t at_written = atomic_load_explicit(&engine->waiters_at[TIDE_LEVEL_WRITTEN], memory_order_relaxed);
+    uint32_t at_durable = atomic_load_explicit(&engine->waiters_at[TIDE_LEVEL_DURABLE], memory_order_relaxed);
     if (durable_rose) {
-        engine->crowd = engine->waiters_at[TIDE_LEVEL_DURABLE];
-        engine->arrived = 0;
+        engine->crowd = at_durable;
+        atomic_store_explicit(&engine->arrived, 0, memory_order_relaxed);
         engine->syncs_seen++;
     }
     listeners_wake(engine, durable_rose, false);
     pthread_mutex_unlock(&engine->mutex);
+    /* Behind the mutex, which who comes back needs. Who entered after it has seen the watermarks. */
+    if (at_written > 0)
+        eventcount_advance(&engine->rises[TIDE_LEVEL_WRITTEN]);
+    if (durable_rose && at_durable > 0)
+        eventcount_advance(&engine->rises[TIDE_LEVEL_DURABLE]);
 }
 
 /* Writes one batch, if there is one, and syncs if that is due. */
