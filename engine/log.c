@@ -1,7 +1,10 @@
 /* log.c - appending to the active segment, and sealing it.
  *
- * The active segment is preallocated some way ahead of its end, so that a write changes no metadata that a sync would
- * have to wait for. A frame goes out with one write. Sealing, when the next frame would not fit:
+ * The active segment is preallocated some way ahead of its end, so that a write doesn't make the file longer. That
+ * alone still lets the file system note, with the first sync of each block, that it isn't empty any more; where syncs
+ * come for a few kilobytes each, that note costs as much as half a sync. There zeros are written ahead, so that the
+ * frames overwrite what has been written before. A frame goes out with one write. Sealing, when the next frame would
+ * not fit:
  *
  *   write a SEALED frame, sync, cut off what was preallocated
  *   create events.raftlog.next with its header, sync it and the directory
@@ -22,7 +25,12 @@
 #include "plant.h"
 #include "segment.h"
 
-enum { AHEAD_BYTES = 16 << 20 };
+enum {
+    AHEAD_BYTES = 16 << 20,
+    ZEROS_BYTES = 512 << 10,     /* written ahead at a time */
+    SMALL_SYNC_BYTES = 64 << 10, /* for more than this in a sync, writing everything twice costs more than it saves */
+    SMALL_SYNCS = 8              /* in a row before zeros are written ahead */
+};
 
 struct log {
     char *directory, *active_path, *next_path;
@@ -32,6 +40,9 @@ struct log {
     uint64_t segment_bytes;
     uint64_t offset;       /* where the next frame goes */
     uint64_t preallocated; /* the file's size */
+    uint64_t zeroed;       /* where the zeros written ahead end */
+    uint64_t synced;       /* the offset at the last sync */
+    unsigned small_syncs;  /* in a row */
     uint64_t first_seq;    /* of the active segment */
     uint64_t next_seq;
     uint64_t durable;
@@ -85,7 +96,7 @@ enum tide_status log_open(const char *directory, const struct log_position *posi
     memcpy(log->database_id, position->database_id, DATABASE_ID_BYTES);
     log->index = index;
     log->segment_bytes = segment_bytes;
-    log->offset = position->offset;
+    log->offset = log->synced = position->offset;
     log->first_seq = position->active_first_seq;
     log->next_seq = position->next_seq;
     log->durable = position->next_seq - 1;
@@ -102,6 +113,19 @@ enum tide_status log_open(const char *directory, const struct log_position *posi
     return TIDE_OK;
 }
 
+/* Writes zeros from `end`, where the next frame will end, on; they reach the disk with the next sync. */
+static enum tide_status zeros_write(struct log *log, uint64_t end, struct tide_error *error)
+{
+    static const uint8_t zeros[ZEROS_BYTES];
+    if (log->small_syncs < SMALL_SYNCS || end <= log->zeroed || end + ZEROS_BYTES > log->preallocated)
+        return TIDE_OK;
+    int result = file_write(log->fd, zeros, ZEROS_BYTES, end);
+    if (result < 0)
+        return error_system(error, -result, "%s: cannot write at offset %" PRIu64, log->active_path, end);
+    log->zeroed = end + ZEROS_BYTES;
+    return TIDE_OK;
+}
+
 /* Writes a frame that is complete but for its header. */
 static enum tide_status frame_write(struct log *log, uint8_t *frame, struct frame_header *header,
                                     struct tide_error *error)
@@ -109,6 +133,9 @@ static enum tide_status frame_write(struct log *log, uint8_t *frame, struct fram
     header->durable = log->durable;
     frame_encode(frame, header, log->database_id);
     preallocate(log, log->offset + header->bytes);
+    enum tide_status status = zeros_write(log, log->offset + header->bytes, error);
+    if (status != TIDE_OK)
+        return status;
     int result = file_write(log->fd, frame, header->bytes, log->offset);
     if (result < 0)
         return error_system(error, -result, "%s: cannot write at offset %" PRIu64, log->active_path, log->offset);
@@ -134,6 +161,8 @@ enum tide_status log_sync(struct log *log, struct tide_error *error)
         result = file_sync(log->fd);
     if (result < 0)
         return error_system(error, -result, "%s: cannot sync", log->active_path);
+    log->small_syncs = log->offset - log->synced <= SMALL_SYNC_BYTES ? log->small_syncs + 1 : 0;
+    log->synced = log->offset;
     log->figures.syncs++;
     log->figures.sync_us += now_us(CLOCK_MONOTONIC) - start_us;
     log->durable = log->next_seq - 1;
@@ -192,8 +221,8 @@ static enum tide_status log_seal(struct log *log, struct tide_error *error)
     log->sealed_bytes += log->offset;
     log->figures.segments++;
     log->first_seq = log->next_seq;
-    log->offset = SEGMENT_HEADER_BYTES;
-    log->preallocated = 0;
+    log->offset = log->synced = SEGMENT_HEADER_BYTES;
+    log->preallocated = log->zeroed = 0;
     return TIDE_OK;
 }
 
