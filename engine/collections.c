@@ -127,13 +127,19 @@ struct tide_engine *tide_collection_engine(const struct tide_collection *collect
     return collection->engine;
 }
 
+struct tide_collection *collection_at(struct tide_engine *engine, size_t place)
+{
+    pthread_mutex_lock(&engine->collections_mutex);
+    struct tide_collection *collection = place < engine->collection_count ? engine->collections[place] : NULL;
+    pthread_mutex_unlock(&engine->collections_mutex);
+    return collection;
+}
+
 void tide_collections(struct tide_engine *engine, bool (*visit)(void *context, struct tide_collection *collection),
                       void *context)
 {
     for (size_t i = 0;; i++) {
-        pthread_mutex_lock(&engine->collections_mutex);
-        struct tide_collection *collection = i < engine->collection_count ? engine->collections[i] : NULL;
-        pthread_mutex_unlock(&engine->collections_mutex);
+        struct tide_collection *collection = collection_at(engine, i);
         if (!collection || !visit(context, collection))
             return;
     }

@@ -85,6 +85,9 @@ struct tide_engine {
 enum tide_status collections_init(struct tide_engine *engine, struct tide_error *error);
 void collections_destroy(struct tide_engine *engine);
 
+/* The collections in the order of their first use; NULL behind the last. Any thread. */
+struct tide_collection *collection_at(struct tide_engine *engine, size_t place);
+
 /* options.c: fills in defaults; checks ranges; checks a second open against those in force. */
 enum tide_status options_complete(struct tide_options *options, struct tide_error *error);
 enum tide_status options_compatible(const struct tide_options *wanted, const struct tide_options *in_force,

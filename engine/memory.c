@@ -14,8 +14,8 @@
  * halves under the class's lock.
  *
  * Fragmentation: rounding costs 8 bytes on average below 1 KiB and at most an eighth above. Replacing documents of like
- * sizes reuses their places. At worst, when nearly all documents are deleted and one is left in every span, a span per
- * survivor stays: up to 64 KiB each, until documents of that class come again or the survivors go.
+ * sizes reuses their places. When nearly all documents are deleted and one is left in every span, a span per survivor
+ * stays, up to 64 KiB each, until the survivors are moved together (memory_drain.c, relocate.c).
  *
  * Under AddressSanitizer every block is malloc's own, so that a use after free is seen. */
 #include "memory.h"
@@ -27,89 +27,12 @@
 #include <string.h>
 #include <sys/mman.h>
 
-#include "lock.h"
-#include "region_source.h"
+#include "memory_parts.h"
 #include "thread.h"
 
-enum {
-    UNIT_BYTES = 64 << 10,
-    REGION_UNITS = REGION_BYTES / UNIT_BYTES,
-    REGION_HEADER_BYTES = 4096,
-    SMALL_STEP = 16,
-    SMALL_MAX = 1024,
-    CLASSES_SMALL = SMALL_MAX / SMALL_STEP,
-    CLASSES = CLASSES_SMALL + 32, /* four doublings of eight steps */
-    BLOCK_BYTES_MAX = 16 << 10,
-    TABLE_SPAN_MAX = 32 << 10, /* smaller tables share units of their size */
-    TABLE_SIZES = 8,           /* 256 bytes to 32 KiB */
-    TABLE_RUN_MAX = 1 << 20,
-    CACHE_BYTES = 16 << 10,
-    CACHE_BLOCKS_MAX = 32
-};
-
-struct free_block {
-    struct free_block *next;
-};
-
-/* One unit of a region, when it is a span. Guarded by the lock of its class. */
-struct span {
-    struct span *previous, *next; /* in the list of the class, while it has free blocks */
-    struct free_block *free;
-    char *fresh, *end;    /* never used yet: from fresh to end */
-    uint32_t used, bytes; /* blocks in use; size of a block */
-    bool listed;
-};
-
-struct region {
-    struct region *previous, *next;
-    uint32_t free_units; /* a bit for each; guarded by memory->mutex */
-    struct span spans[REGION_UNITS];
-};
-
-_Static_assert(sizeof(struct region) <= REGION_HEADER_BYTES, "a region's description fits in front of unit 0");
-
-struct size_class {
-    _Alignas(64) struct spin_lock lock;
-    uint32_t bytes;
-    struct span *first, *last;   /* spans with free blocks */
-    _Atomic uint64_t used_bytes; /* a figure: relaxed */
-};
-
-struct cache {
-    uint32_t count[CLASSES];
-    void *blocks[CLASSES][CACHE_BLOCKS_MAX];
-};
-
-struct memory {
-    struct size_class classes[CLASSES + TABLE_SIZES];
-    _Atomic(struct cache *) caches[THREAD_MAX]; /* each touched by its thread alone; released to its next owner */
-    _Atomic uint64_t system_bytes, large_bytes, table_bytes; /* figures: relaxed */
-    pthread_mutex_t mutex;                                   /* guards what follows */
-    struct region_source source;
-    struct region *regions;
-    uint32_t empty_regions;
-    struct large *large; /* blocks from malloc and tables from mmap */
-};
-
-/* In front of a block from malloc, or beside a table from mmap. */
-struct large {
-    struct large *previous, *next;
-    void *mapping; /* NULL: from malloc */
-    size_t mapping_bytes;
-};
-
-enum { LARGE_HEADER_BYTES = 64 };
+enum { LARGE_HEADER_BYTES = 64, APART_FROM = 4 };
 
 /* ---- Size classes ---- */
-
-static unsigned class_of(size_t bytes)
-{
-    if (bytes <= SMALL_MAX)
-        return bytes == 0 ? 0 : (unsigned)((bytes + SMALL_STEP - 1) / SMALL_STEP - 1);
-    unsigned doubling = 63 - (unsigned)__builtin_clzll(bytes - 1) - 10; /* 0 for 1025..2048 */
-    size_t step = (size_t)SMALL_MAX << doubling >> 3;
-    return CLASSES_SMALL + doubling * 8 + (unsigned)((bytes - ((size_t)SMALL_MAX << doubling) + step - 1) / step) - 1;
-}
 
 static uint32_t class_bytes(unsigned class)
 {
@@ -211,11 +134,6 @@ static void large_free(struct memory *memory, void *block, size_t bytes)
 
 /* ---- Units ---- */
 
-static struct region *region_of(const void *address)
-{
-    return (struct region *)((uintptr_t)address & ~(uintptr_t)(REGION_BYTES - 1));
-}
-
 static struct region *region_create(struct memory *memory)
 {
     struct region *region = region_source_take(&memory->source);
@@ -227,11 +145,12 @@ static struct region *region_create(struct memory *memory)
         memory->regions->previous = region;
     memory->regions = region;
     memory->empty_regions++;
+    memory->region_count++;
     atomic_fetch_add_explicit(&memory->system_bytes, REGION_BYTES, memory_order_relaxed);
     return region;
 }
 
-static void region_destroy(struct memory *memory, struct region *region)
+void region_destroy(struct memory *memory, struct region *region)
 {
     if (region->previous)
         region->previous->next = region->next;
@@ -240,6 +159,7 @@ static void region_destroy(struct memory *memory, struct region *region)
     if (region->next)
         region->next->previous = region->previous;
     munmap(region, REGION_BYTES);
+    memory->region_count--;
     atomic_fetch_sub_explicit(&memory->system_bytes, REGION_BYTES, memory_order_relaxed);
 }
 
@@ -254,26 +174,43 @@ static int run_find(const struct region *region, unsigned count, unsigned first)
     return -1;
 }
 
-enum unit_use { UNIT_OF_SPAN, UNITS_OF_TABLE };
+enum unit_use { UNIT_OF_BLOCKS, UNIT_OF_SMALL_TABLES, UNITS_OF_TABLE };
 
-/* Takes `count` units in a row, fewer than 32. Unit 0 begins with the region's description: a span starts behind it, a
- * table can't. */
-static char *units_take(struct memory *memory, unsigned count, enum unit_use use)
+/* A region with room for `count` units in a row, of those that hold tables or of those that don't; *first: where. */
+static struct region *region_with_room(struct memory *memory, unsigned count, enum unit_use use, bool with_tables,
+                                       int *first)
 {
     unsigned from = use == UNITS_OF_TABLE ? 1 : 0;
-    pthread_mutex_lock(&memory->mutex);
-    struct region *region = memory->regions;
+    for (struct region *region = memory->regions; region; region = region->next) {
+        if (region_has_tables(region) == with_tables &&
+            !atomic_load_explicit(&region->draining, memory_order_relaxed) &&
+            (*first = run_find(region, count, from)) >= 0)
+            return region;
+    }
+    return NULL;
+}
+
+/* Takes `count` units in a row, fewer than 32. Tables stay where they are until they are replaced, and a region with
+ * one can't run empty; so from some regions on, blocks and tables keep apart. Unit 0 begins with the region's
+ * description: a span starts behind it, a table can't. */
+static char *units_take(struct memory *memory, unsigned count, enum unit_use use)
+{
+    bool table = use != UNIT_OF_BLOCKS;
     int first = -1;
-    while (region && (first = run_find(region, count, from)) < 0)
-        region = region->next;
+    pthread_mutex_lock(&memory->mutex);
+    struct region *region = region_with_room(memory, count, use, table, &first);
+    if (!region && (table || memory->region_count < APART_FROM))
+        region = region_with_room(memory, count, use, !table, &first);
     if (!region) {
         region = region_create(memory);
-        first = region ? run_find(region, count, from) : -1;
+        first = region ? run_find(region, count, use == UNITS_OF_TABLE ? 1 : 0) : -1;
     }
     if (region) {
         if (region->free_units == UINT32_MAX)
             memory->empty_regions--;
         region->free_units &= ~(((UINT32_C(1) << count) - 1) << first);
+        if (use == UNIT_OF_BLOCKS)
+            region->movable_units |= UINT32_C(1) << first;
     }
     pthread_mutex_unlock(&memory->mutex);
     return region ? (char *)region + (size_t)first * UNIT_BYTES : NULL;
@@ -285,8 +222,9 @@ static void units_give(struct memory *memory, char *unit, unsigned count)
     unsigned first = (unsigned)((size_t)(unit - (char *)region) / UNIT_BYTES);
     pthread_mutex_lock(&memory->mutex);
     region->free_units |= ((UINT32_C(1) << count) - 1) << first;
+    region->movable_units &= ~region->free_units;
     if (region->free_units == UINT32_MAX) {
-        if (memory->empty_regions > 0)
+        if (memory->empty_regions > 0 && !memory->draining)
             region_destroy(memory, region);
         else
             memory->empty_regions++;
@@ -296,57 +234,32 @@ static void units_give(struct memory *memory, char *unit, unsigned count)
 
 /* ---- Spans: all with the class's lock held ---- */
 
-static struct span *span_of(const void *block)
-{
-    struct region *region = region_of(block);
-    return &region->spans[((uintptr_t)block - (uintptr_t)region) / UNIT_BYTES];
-}
-
-static char *span_unit(const struct span *span)
-{
-    struct region *region = region_of(span);
-    return (char *)region + (size_t)(span - region->spans) * UNIT_BYTES;
-}
-
-static void span_list(struct size_class *class, struct span *span)
-{
-    span->previous = class->last;
-    span->next = NULL;
-    if (class->last)
-        class->last->next = span;
-    else
-        class->first = span;
-    class->last = span;
-    span->listed = true;
-}
-
-static void span_unlist(struct size_class *class, struct span *span)
-{
-    if (span->previous)
-        span->previous->next = span->next;
-    else
-        class->first = span->next;
-    if (span->next)
-        span->next->previous = span->previous;
-    else
-        class->last = span->previous;
-    span->listed = false;
-}
-
 static struct span *span_create(struct memory *memory, struct size_class *class)
 {
-    char *unit = units_take(memory, 1, UNIT_OF_SPAN);
+    bool blocks = class < &memory->classes[CLASSES];
+    char *unit = units_take(memory, 1, blocks ? UNIT_OF_BLOCKS : UNIT_OF_SMALL_TABLES);
     if (!unit)
         return NULL;
     struct span *span = span_of(unit);
     size_t unit_number = (size_t)(unit - (char *)region_of(unit)) / UNIT_BYTES;
-    *span = (struct span){.bytes = class->bytes, .fresh = unit, .end = unit + UNIT_BYTES};
+    span->free = NULL;
+    span->fresh = unit;
+    span->end = unit + UNIT_BYTES;
+    atomic_store_explicit(&span->used, 0, memory_order_relaxed);
+    atomic_store_explicit(&span->bytes, class->bytes, memory_order_relaxed);
     if (unit_number == 0)
         span->fresh += REGION_HEADER_BYTES;
     if (unit_number == REGION_UNITS - 1)
         span->end -= MEMORY_PADDING; /* what is read ahead stays within the region */
     span_list(class, span);
     return span;
+}
+
+static uint32_t span_count(struct span *span, int change)
+{
+    uint32_t used = atomic_load_explicit(&span->used, memory_order_relaxed) + (uint32_t)change;
+    atomic_store_explicit(&span->used, used, memory_order_relaxed);
+    return used;
 }
 
 static void *span_take(struct memory *memory, struct size_class *class)
@@ -359,10 +272,10 @@ static void *span_take(struct memory *memory, struct size_class *class)
         span->free = span->free->next;
     } else {
         block = span->fresh;
-        span->fresh += span->bytes;
+        span->fresh += class->bytes;
     }
-    span->used++;
-    if (!span->free && span->fresh + span->bytes > span->end)
+    span_count(span, 1);
+    if (span_full(span))
         span_unlist(class, span);
     return block;
 }
@@ -373,13 +286,17 @@ static void span_give(struct memory *memory, struct size_class *class, void *blo
     struct free_block *freed = block;
     freed->next = span->free;
     span->free = freed;
-    span->used--;
-    if (!span->listed)
+    uint32_t used = span_count(span, -1);
+    bool draining = atomic_load_explicit(&region_of(span)->draining, memory_order_relaxed);
+    if (!span->listed && !draining)
         span_list(class, span);
-    if (span->used == 0 && (span->previous || span->next)) { /* the last one of a class stays */
+    if (used > 0)
+        return;
+    if (span->listed && !span->previous && !span->next)
+        return; /* the last one of a class stays */
+    if (span->listed)
         span_unlist(class, span);
-        units_give(memory, span_unit(span), 1);
-    }
+    units_give(memory, span_unit(span), 1);
 }
 
 /* ---- Blocks ---- */
@@ -466,6 +383,14 @@ void memory_free(struct memory *memory, void *block, size_t bytes)
     if (cache->count[number] == limit)
         cache_flush(memory, cache, number, limit / 2);
     cache->blocks[number][cache->count[number]++] = block;
+}
+
+void memory_cache_empty(struct memory *memory)
+{
+    struct cache *cache = cache_own(memory);
+    for (unsigned i = 0; cache && i < CLASSES; i++)
+        if (cache->count[i] > 0)
+            cache_flush(memory, cache, i, 0);
 }
 
 void memory_free_many(struct memory *memory, void *const *blocks, const size_t *bytes, size_t count)

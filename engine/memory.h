@@ -3,6 +3,7 @@
 #ifndef TIDE_MEMORY_H
 #define TIDE_MEMORY_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -25,6 +26,17 @@ void memory_free(struct memory *memory, void *block, size_t bytes);
 
 /* The same for `count` blocks at once, which is cheaper than one by one. */
 void memory_free_many(struct memory *memory, void *const *blocks, const size_t *bytes, size_t count);
+
+/* Gives the blocks that the calling thread keeps for itself back. */
+void memory_cache_empty(struct memory *memory);
+
+/* Moving documents out of sparsely used regions, so that the system gets them back: memory_drain.c. One thread at a
+ * time. memory_drain_begin chooses the regions, from which no blocks are given out until memory_drain_end; false: it
+ * would not pay, and there is nothing to end. memory_draining: whether a block lies in one of them, and is to be moved
+ * by its owner. */
+bool memory_drain_begin(struct memory *memory);
+bool memory_draining(const struct memory *memory, const void *block, size_t bytes);
+void memory_drain_end(struct memory *memory);
 
 /* A table of zeros, aligned to 64, of `bytes` bytes (a power of two, at least 256). */
 void *memory_table_allocate(struct memory *memory, size_t bytes);

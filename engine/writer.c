@@ -22,8 +22,14 @@
 #include "engine.h"
 #include "error.h"
 #include "plant.h"
+#include "relocate.h"
 
-enum { IDLE_US_BEFORE_DEEP_SLEEP = 1000000, RECLAIM_PAUSE_US = 10000, CROWD_HOLD_US_MAX = 1000 };
+enum {
+    IDLE_US_BEFORE_DEEP_SLEEP = 1000000,
+    RECLAIM_PAUSE_US = 10000,
+    CROWD_HOLD_US_MAX = 1000,
+    IDLE_US_BEFORE_RELOCATION = 50000
+};
 
 struct batch {
     uint64_t first_seq;
@@ -43,6 +49,8 @@ struct writer {
     uint64_t last_sync_us;
     uint64_t idle_since_us; /* 0: not idle */
     bool reclaim_waits;
+    bool relocation_tried; /* since it last had something to write */
+    struct relocation relocation;
 };
 
 void writer_wake(struct tide_engine *engine)
@@ -104,6 +112,29 @@ static uint64_t interval_sync_due_us(const struct writer *writer)
     return writer->last_sync_us + engine->options.sync_interval_ms * 1000;
 }
 
+/* What it does with nothing to write: after a while it moves documents together where that gives memory back, a step a
+ * call. *due: when it has to be called again. False: not before then. Under the mutex, which it gives away meanwhile.
+ */
+static bool idle_step(struct writer *writer, uint64_t now_us, uint64_t *due)
+{
+    struct tide_engine *engine = writer->engine;
+    uint64_t begin_us = writer->idle_since_us + IDLE_US_BEFORE_RELOCATION;
+    if (!writer->relocation_tried && now_us < begin_us && begin_us < *due)
+        *due = begin_us;
+    bool begin = !writer->relocation_tried && now_us >= begin_us;
+    if (!begin && !writer->relocation.running)
+        return false;
+    pthread_mutex_unlock(&engine->mutex);
+    if (begin)
+        relocation_begin(&writer->relocation, engine);
+    else
+        relocation_step(&writer->relocation, engine);
+    writer->relocation_tried = true;
+    writer->reclaim_waits = reclaim_run(engine->reclaim);
+    pthread_mutex_lock(&engine->mutex);
+    return true;
+}
+
 /* Sleeps until there is something to do. */
 static void writer_sleep(struct writer *writer)
 {
@@ -119,15 +150,19 @@ static void writer_sleep(struct writer *writer)
                               memory_order_seq_cst);
         uint64_t due = batch_due_us(engine);
         bool empty = channel_tail(channel) == channel->head;
-        if (!empty)
+        if (!empty) {
             writer->idle_since_us = 0;
-        else if (writer->idle_since_us == 0)
+            writer->relocation_tried = false;
+        } else if (writer->idle_since_us == 0) {
             writer->idle_since_us = now;
+        }
         uint64_t sync_due = interval_sync_due_us(writer);
         if (sync_due < due)
             due = sync_due;
         if (due <= now)
             break;
+        if (empty && idle_step(writer, now, &due))
+            continue;
         if (empty && !deep && now + interval_us < due)
             due = now + interval_us;
         if (writer->reclaim_waits && now + RECLAIM_PAUSE_US < due)
@@ -140,6 +175,8 @@ static void writer_sleep(struct writer *writer)
         }
         if (writer->reclaim_waits)
             writer->reclaim_waits = reclaim_run(engine->reclaim);
+        if (!writer->reclaim_waits)
+            relocation_settle(&writer->relocation, engine);
     }
     atomic_store_explicit(&channel->wake_seq, UINT64_MAX, memory_order_relaxed);
     pthread_mutex_unlock(&engine->mutex);
@@ -234,6 +271,7 @@ static enum tide_status writer_step(struct writer *writer, struct tide_error *er
 {
     struct tide_engine *engine = writer->engine;
     uint64_t written = atomic_load_explicit(&engine->written, memory_order_relaxed);
+    relocation_end(&writer->relocation, engine);
     if (channel_tail(&engine->channel) != engine->channel.head) {
         struct batch batch;
         enum tide_status status = batch_take(writer, &batch, error);
@@ -290,6 +328,7 @@ static void *writer_run(void *context)
             break;
         }
     }
+    relocation_end(&writer->relocation, engine);
     free(writer->frame);
     free(writer->replaced);
     free(writer->deletions);

@@ -347,6 +347,8 @@ static void line_update(void)
     result_number("memory_running", (double)resident_bytes()); /* with what is accepted and not yet written */
     if (store.settle)
         store.settle();
+    struct timespec pause = {1, 0}; /* a store may tidy up when the load is over */
+    nanosleep(&pause, NULL);
     result_number("memory_start", (double)before);
     result_number("memory_end", (double)resident_bytes());
     result_list("rates", rates, (unsigned)arguments.seconds * 10);
