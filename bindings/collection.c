@@ -213,6 +213,7 @@ static int create_attempt(lua_State *L, struct collection *collection, struct at
     const char *fault = document_take(L, 2, buffer, DOCUMENT_UUID_ROOM, &document);
     if (fault)
         return fail_document(L, collection, NULL, fault);
+    bool in_table = document.id && lua_istable(L, 2);
     if (!document.id) {
         tide_uuid(uuid);
         document_add_id(buffer, &document, uuid, 36);
@@ -223,7 +224,12 @@ static int create_attempt(lua_State *L, struct collection *collection, struct at
     write->value_length = buffer->length - document.start;
     if (!attempt_write(attempt, collection->collection, NULL))
         return 0;
-    lua_pushlstring(L, document.id, document.id_length);
+    if (in_table) { /* there it is a Lua string already, and isn't looked up among all of them */
+        lua_pushliteral(L, "id");
+        lua_rawget(L, 2);
+    } else {
+        lua_pushlstring(L, document.id, document.id_length);
+    }
     lua_pushinteger(L, (lua_Integer)attempt->written.version);
     return 2;
 }
