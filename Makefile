@@ -222,4 +222,10 @@ $(B)/spec/%: spec/engine/%.c $(B)/libtidemark.a
 	@mkdir -p $(@D)
 	$(call Q,CC)$(CC) $(CFLAGS_ALL) -Iengine -o $@ $< $(B)/libtidemark.a -lcmocka $(ENGINE_LIBS) $(LDFLAGS)
 
+# The C library's functions that this one replaces, in the engine too.
+$(B)/spec/no_memory_spec: spec/engine/no_memory_spec.c spec/crash/model.c $(B)/libtidemark.a
+	@mkdir -p $(@D)
+	$(call Q,CC)$(CC) $(CFLAGS_ALL) -MF $@.d -o $@ $(filter %.c,$^) $(B)/libtidemark.a -lcmocka $(ENGINE_LIBS) $(LDFLAGS) \
+	  -Wl,--wrap=malloc,--wrap=calloc,--wrap=realloc,--wrap=aligned_alloc,--wrap=strdup,--wrap=mmap,--wrap=pthread_create,--wrap=getrandom,--wrap=syscall
+
 -include $(shell find $(B) -name '*.d' 2>/dev/null)
