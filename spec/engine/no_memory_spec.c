@@ -241,6 +241,15 @@ static void everything_is_read(struct tide_engine *engine, bool written)
     model_id(1, text); /* was deleted, and came again */
     events_read(engine, text, events_of_document(1), written);
     events_read(engine, NULL, model.accepted, written);
+    struct tide_report report;
+    struct tide_error error = {0};
+    enum tide_status status = tide_verify(path, &report, NULL, NULL, NULL, &error);
+    assert_explained(status, &error);
+    if (status == TIDE_OK) {
+        assert_true(report.in_use);
+        assert_int_equal(report.damages, 0);
+        assert_false(report.torn);
+    }
 }
 
 enum { COLLECTIONS = 70, SMALL_WRITES = 60, LARGE_WRITES = 14, LARGE_BYTES = 190000 };
@@ -350,6 +359,23 @@ static void a_database_survives_each_allocation_that_fails(void **state)
     print_message("%ld allocations failed once, %ld for good\n", once, for_good);
     assert_true(once > 150 && for_good > 150); /* it was tried */
     file_calls_use(NULL);
+}
+
+/* ---- What has gone wrong so ---- */
+
+static void a_verify_without_memory_took_an_open_database_for_a_closed_one(void **state)
+{
+    (void)state;
+    struct tide_engine *engine;
+    struct tide_report report;
+    struct tide_error error = {0};
+    database_new();
+    assert_int_equal(tide_open(path, NULL, &engine, NULL), TIDE_OK);
+    plan_failure(1, false);
+    assert_int_equal(tide_verify(path, &report, NULL, NULL, NULL, &error), TIDE_MEMORY);
+    assert_true(plan_end());
+    assert_int_equal(error.status, TIDE_MEMORY);
+    assert_int_equal(tide_close(engine, NULL), TIDE_OK);
 }
 
 /* ---- Repair ---- */
@@ -653,6 +679,7 @@ int main(void)
         cmocka_unit_test(ids_whose_randomness_comes_in_pieces_are_different),
         cmocka_unit_test(blocks_and_tables_are_whole_or_not_there),
         cmocka_unit_test(a_map_that_cannot_grow_keeps_what_it_has),
+        cmocka_unit_test(a_verify_without_memory_took_an_open_database_for_a_closed_one),
         cmocka_unit_test(a_database_survives_each_allocation_that_fails),
         cmocka_unit_test(a_repair_survives_each_allocation_that_fails),
     };
