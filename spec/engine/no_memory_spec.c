@@ -378,6 +378,25 @@ static void a_verify_without_memory_took_an_open_database_for_a_closed_one(void 
     assert_int_equal(tide_close(engine, NULL), TIDE_OK);
 }
 
+static void the_history_of_a_first_document_was_refused_as_invalid_without_memory(void **state)
+{
+    (void)state;
+    struct tide_engine *engine;
+    struct tide_error error = {0};
+    struct tide_events *events;
+    struct tide_event_filter filter = {.collection = "new", .collection_length = 3, .id = "a", .id_length = 1};
+    database_new();
+    assert_int_equal(tide_open(path, NULL, &engine, NULL), TIDE_OK);
+    plan_failure(2, false); /* behind the iterator's own */
+    assert_int_equal(tide_events_open(engine, &filter, &events, NULL), TIDE_MEMORY);
+    assert_true(plan_end());
+    filter.collection = "no name";
+    filter.collection_length = 7;
+    assert_int_equal(tide_events_open(engine, &filter, &events, &error), TIDE_INVALID);
+    assert_int_equal(error.status, TIDE_INVALID);
+    assert_int_equal(tide_close(engine, NULL), TIDE_OK);
+}
+
 /* ---- Repair ---- */
 
 static uint64_t repaired_events;
@@ -680,6 +699,7 @@ int main(void)
         cmocka_unit_test(blocks_and_tables_are_whole_or_not_there),
         cmocka_unit_test(a_map_that_cannot_grow_keeps_what_it_has),
         cmocka_unit_test(a_verify_without_memory_took_an_open_database_for_a_closed_one),
+        cmocka_unit_test(the_history_of_a_first_document_was_refused_as_invalid_without_memory),
         cmocka_unit_test(a_database_survives_each_allocation_that_fails),
         cmocka_unit_test(a_repair_survives_each_allocation_that_fails),
     };
