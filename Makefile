@@ -63,10 +63,11 @@ test-tsan: setup ## the specs under ThreadSanitizer
 	@$(MAKE) --no-print-directory -j2 B=build/tsan SANITIZE=thread all specs
 	@TIDEMARK_SANITIZER=tsan scripts/test build/tsan
 
-coverage: setup ## lines of the engine that the specs run
-	@$(MAKE) --no-print-directory -j2 B=build/coverage OPTIMIZE="-O1 -g --coverage" all specs
-	@scripts/test build/coverage
-	@gcovr --root . --filter engine/ --object-directory build/coverage --fail-under-line 90 build/coverage
+coverage: setup ## lines and branches of the engine that the specs run, in build/coverage/html
+	@$(MAKE) --no-print-directory -j2 B=build/coverage OPTIMIZE="-O1 -g --coverage -fprofile-update=atomic" all specs
+	@find build/coverage -name '*.gcda' -delete
+	@TIDEMARK_SANITIZER=coverage scripts/test build/coverage
+	@scripts/coverage build/coverage
 
 MINUTES ?= 2
 crashtest: setup ## workloads and faults at random on a simulated disk, for MINUTES
