@@ -302,8 +302,10 @@ static enum tide_status file_survey(struct survey *survey, struct survey_file *f
     int result = file_bytes_of(survey, file->name, &bytes);
     if (status != TIDE_OK && status != TIDE_CORRUPT)
         return status;
-    if (result < 0)
+    if (result < 0) {
+        log_reader_close(reader);
         return error_system(error, -result, "%s/%s", survey->directory, file->name);
+    }
     bool headless = status == TIDE_CORRUPT;
     if (headless) {
         snprintf(message, sizeof message, "the segment's header is damaged");
