@@ -245,7 +245,8 @@ static uint64_t unsettled_offset(const struct reading *reading)
 
 /* Makes what was read durable, and cuts what is behind it. A sync is not enough for that: when one has failed in the
  * process before us, the kernel may have marked the pages clean all the same, so that they are read as they were
- * written, and no sync will ever bring them to the disk. So what no watermark says to be durable is written again. */
+ * written, and no sync will ever bring them to the disk. So what no watermark says to be durable is written again. The
+ * names, too, may be in memory alone: an opening or a sealing may have failed between a rename and its sync. */
 static enum tide_status active_settle(const struct reading *reading, const char *name, uint64_t end, bool torn,
                                       struct tide_error *error)
 {
@@ -271,6 +272,8 @@ static enum tide_status active_settle(const struct reading *reading, const char 
     if (result == 0 && !recovery->read_only)
         result = file_sync(fd);
     file_close(fd);
+    if (result == 0 && !recovery->read_only)
+        result = file_sync_directory(recovery->directory);
     return file_fault(recovery, name, result, error);
 }
 
