@@ -153,6 +153,10 @@ static enum tide_status sealed_read(struct reading *reading, uint64_t first_seq,
     if (status != TIDE_OK)
         return status;
     status = segment_join(reading, log_reader_header(reader), name, told);
+    if (status == TIDE_OK && first_seq != log_reader_header(reader)->first_seq) /* events would look for another name */
+        status = error_set(told, TIDE_CORRUPT,
+                           "%s/%s: begins with seq %" PRIu64 ", not as its name says; see tidemark repair",
+                           recovery->directory, name, log_reader_header(reader)->first_seq);
     if (status == TIDE_OK) {
         struct log_frame frame;
         uint64_t end;
@@ -353,10 +357,13 @@ static enum tide_status sealed_read_all(struct reading *reading, uint64_t active
         status = sealed_read(reading, list.sealed[i], next < active_first_seq ? next : active_first_seq, error);
     }
     if (status == TIDE_OK && !reading->recovery->read_only && list.sealed_count > 0 &&
-        list.sealed[list.sealed_count - 1] >= active_first_seq)
+        list.sealed[list.sealed_count - 1] >= active_first_seq) {
+        char name[SEGMENT_NAME_BYTES];
+        segment_sealed_name(name, list.sealed[list.sealed_count - 1]);
         status = error_set(error, TIDE_CORRUPT,
-                           "%s: a sealed segment begins with seq %" PRIu64 ", behind the active one's %" PRIu64,
-                           reading->recovery->directory, list.sealed[list.sealed_count - 1], active_first_seq);
+                           "%s/%s: a sealed segment that is not before %s, which begins with seq %" PRIu64,
+                           reading->recovery->directory, name, SEGMENT_ACTIVE_NAME, active_first_seq);
+    }
     segment_list_free(&list);
     return status;
 }
