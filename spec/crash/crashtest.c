@@ -23,7 +23,7 @@ static const char usage[] =
     "usage: crashtest sweep [--operations 120]\n"
     "       crashtest flips\n"
     "       crashtest steps [--operations 120]\n"
-    "       crashtest repairs\n"
+    "       crashtest repairs [--every 1]\n"
     "       crashtest threads [--operations 120]\n"
     "       crashtest random [--seconds 120] [--seed N] [--runs N]\n"
     "\n"
@@ -539,7 +539,7 @@ static void random_from(uint64_t first, uint64_t runs)
 int main(int argc, char **argv)
 {
     double seconds = 120;
-    unsigned operations = 120;
+    unsigned operations = 120, every = 1;
     uint64_t seed = 0, runs = 1;
     for (int i = 2; i < argc; i += 2) {
         const char *value = i + 1 < argc ? argv[i + 1] : "";
@@ -547,6 +547,8 @@ int main(int argc, char **argv)
             seconds = atof(value);
         else if (strcmp(argv[i], "--operations") == 0)
             operations = (unsigned)atoi(value);
+        else if (strcmp(argv[i], "--every") == 0)
+            every = atoi(value) > 0 ? (unsigned)atoi(value) : 1;
         else if (strcmp(argv[i], "--seed") == 0)
             seed = strtoull(value, NULL, 10);
         else if (strcmp(argv[i], "--runs") == 0)
@@ -564,7 +566,7 @@ int main(int argc, char **argv)
     } else if (argc >= 2 && strcmp(argv[1], "steps") == 0) {
         steps_all(operations);
     } else if (argc >= 2 && strcmp(argv[1], "repairs") == 0) {
-        repairs_all();
+        repairs_all(every);
     } else if (argc >= 2 && strcmp(argv[1], "threads") == 0) {
         threads_all(operations);
     } else if (argc >= 2 && strcmp(argv[1], "random") == 0) {

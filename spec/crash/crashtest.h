@@ -34,6 +34,6 @@ void check_left_over(void); /* no descriptor, no thread */
 
 /* Modes in files of their own. */
 void steps_all(unsigned operations); /* steps.c */
-void repairs_all(void);              /* repairs.c */
+void repairs_all(unsigned every);    /* repairs.c */
 
 #endif
