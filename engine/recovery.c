@@ -276,7 +276,7 @@ static enum tide_status active_settle(const struct reading *reading, const char 
     if (result == 0 && !recovery->read_only)
         result = file_sync(fd);
     file_close(fd);
-    if (result == 0 && !recovery->read_only)
+    if (result == 0 && !recovery->read_only && !PLANTED(14)) /* the names of a failed opening taken for durable */
         result = file_sync_directory(recovery->directory);
     return file_fault(recovery, name, result, error);
 }
