@@ -35,7 +35,7 @@ engine_specs := $(patsubst spec/engine/%.c,$(B)/spec/%,$(wildcard spec/engine/*_
 binding_specs := $(patsubst spec/bindings/%.c,$(B)/spec/%,$(wildcard spec/bindings/*_spec.c))
 
 .DEFAULT_GOAL := all
-.PHONY: bench bench-large bench-setup profile bench-programs bench-http fuzz fuzzers crashtest plant all help setup run test test-asan test-tsan lint format coverage fresh install uninstall clean specs rock install-rock
+.PHONY: bench bench-large bench-setup profile bench-programs bench-http fuzz fuzzers crashtest crashtest-real plant all help setup run test test-asan test-tsan lint format coverage fresh install uninstall clean specs rock install-rock
 .SECONDARY:
 .DELETE_ON_ERROR:
 
@@ -73,6 +73,9 @@ MINUTES ?= 2
 crashtest: setup ## workloads and faults at random on a simulated disk, for MINUTES
 	@$(MAKE) --no-print-directory -j2 $(B)/crashtest
 	@$(B)/crashtest random --seconds $$(($(MINUTES) * 60))
+
+crashtest-real: all ## power cuts of a real file system, where the kernel has dm-flakey
+	@spec/crash/real_disk
 
 plant: setup ## whether the tests notice the bugs of engine/plant.h
 	@scripts/plant
