@@ -29,9 +29,11 @@ static enum tide_status log_open_for(struct tide_engine *engine, struct tide_eve
     struct tide_collection *collection = NULL;
     uint64_t newest = 0;
     if (filter->id) {
-        collection = tide_collection(engine, filter->collection, filter->collection_length, error);
+        struct tide_error local;
+        struct tide_error *told = error ? error : &local;
+        collection = tide_collection(engine, filter->collection, filter->collection_length, told);
         if (!collection)
-            return TIDE_INVALID;
+            return told->status; /* the name, or memory for a new one */
         newest = newest_seq(collection, filter);
     }
     struct tide_watermarks watermarks;

@@ -302,8 +302,10 @@ static enum tide_status file_survey(struct survey *survey, struct survey_file *f
     int result = file_bytes_of(survey, file->name, &bytes);
     if (status != TIDE_OK && status != TIDE_CORRUPT)
         return status;
-    if (result < 0)
+    if (result < 0) {
+        log_reader_close(reader);
         return error_system(error, -result, "%s/%s", survey->directory, file->name);
+    }
     bool headless = status == TIDE_CORRUPT;
     if (headless) {
         snprintf(message, sizeof message, "the segment's header is damaged");
@@ -321,6 +323,13 @@ static enum tide_status file_survey(struct survey *survey, struct survey_file *f
                             error);
     else
         join_survey(survey, file, log_reader_header(reader)->first_seq);
+    if (status == TIDE_OK && !headless && file->sealed) {
+        char name[SEGMENT_NAME_BYTES];
+        segment_sealed_name(name, log_reader_header(reader)->first_seq);
+        if (strcmp(name, file->name) != 0)
+            status = damage_add(survey, file, 0, 0, log_reader_header(reader)->first_seq, 0,
+                                "the segment begins with another seq than its name says", error);
+    }
     file->first_seq = survey->expected;
     if (status == TIDE_OK)
         status = frames_survey(survey, file, reader, bytes, error);

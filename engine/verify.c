@@ -8,16 +8,20 @@
 #include "file.h"
 #include "survey.h"
 
-static bool is_in_use(const char *directory)
+/* An error is told, not taken for "no": what a writer has not finished would be called a torn tail. */
+static enum tide_status in_use_find(const char *directory, bool *in_use, struct tide_error *error)
 {
+    *in_use = false;
     char *path = file_path(directory, LOCK_NAME);
     int fd = path ? file_open(path, O_RDONLY, 0) : -ENOMEM;
     free(path);
-    if (fd < 0)
-        return false;
-    bool taken = file_lock(fd) == -EWOULDBLOCK;
-    file_close(fd);
-    return taken;
+    if (fd == -ENOENT || fd == -EACCES)
+        return TIDE_OK; /* no process has it, or none that we may know of */
+    int result = fd < 0 ? fd : file_lock(fd);
+    if (fd >= 0)
+        file_close(fd);
+    *in_use = result == -EWOULDBLOCK;
+    return result < 0 && !*in_use ? error_system(error, -result, "%s/%s", directory, LOCK_NAME) : TIDE_OK;
 }
 
 enum tide_status tide_verify(const char *path, struct tide_report *report, tide_finding_function *finding,
@@ -26,10 +30,13 @@ enum tide_status tide_verify(const char *path, struct tide_report *report, tide_
     struct tide_error local = {0};
     struct tide_error *told = error ? error : &local;
     enum tide_status status = survey_directory_check(path, report, told);
+    bool in_use;
+    if (status == TIDE_OK)
+        status = in_use_find(path, &in_use, told);
     if (status != TIDE_OK)
         return status;
     struct survey survey = {
-        .directory = path, .in_use = is_in_use(path), .finding = finding, .progress = progress, .context = context};
+        .directory = path, .in_use = in_use, .finding = finding, .progress = progress, .context = context};
     status = survey_run(&survey, told);
     *report = survey.report;
     survey_free(&survey);

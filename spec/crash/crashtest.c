@@ -7,6 +7,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <inttypes.h>
+#include <malloc.h>
 #include <pthread.h>
 #include <stdarg.h>
 #include <stdatomic.h>
@@ -15,27 +16,30 @@
 #include <string.h>
 #include <time.h>
 
-#include "disk.h"
-#include "model.h"
+#include "crashtest.h"
 #include "random.h"
 
-static const char usage[] = "usage: crashtest sweep [--operations 120]\n"
-                            "       crashtest flips\n"
-                            "       crashtest threads [--operations 120]\n"
-                            "       crashtest random [--seconds 120] [--seed N]\n"
-                            "\n"
-                            "The engine on a simulated disk. sweep: a fault at each call on files of a fixed workload. "
-                            "random: workloads and faults\n"
-                            "from a seed; without --seed another one each time, with it that one alone. flips: each "
-                            "byte of a log changed where it\n"
-                            "rests. threads: writers and readers of the same documents, --operations thousands; the "
-                            "log must be the map. Exit status: 0 all was as it must be, 1 not.\n";
+static const char usage[] =
+    "usage: crashtest sweep [--operations 120]\n"
+    "       crashtest flips\n"
+    "       crashtest steps [--operations 120]\n"
+    "       crashtest repairs [--every 1]\n"
+    "       crashtest threads [--operations 120]\n"
+    "       crashtest random [--seconds 120] [--seed N] [--runs N]\n"
+    "\n"
+    "The engine on a simulated disk. sweep: a fault at each call on files of a fixed workload. "
+    "random: workloads and faults\n"
+    "from a seed; without --seed another one each time, with it that one, or --runs from it on. "
+    "flips: each byte of a log\n"
+    "changed where it rests. steps: the writer held at each of its calls, while callers go on. "
+    "repairs: a fault at each call\n"
+    "of a repair. threads: writers and readers of the same documents, --operations thousands; the "
+    "log must be the map. Exit status: 0 all was as it must be, 1 not.\n";
 
-static struct model model;
-static char what[200]; /* is being done, for a failure's message */
+struct model model;
+char what[200];
 
-static void die(const char *format, ...) __attribute__((format(printf, 1, 2), noreturn));
-static void die(const char *format, ...)
+void die(const char *format, ...)
 {
     va_list arguments;
     va_start(arguments, format);
@@ -46,7 +50,7 @@ static void die(const char *format, ...)
     exit(1);
 }
 
-static double now(void)
+double now(void)
 {
     struct timespec time;
     clock_gettime(CLOCK_MONOTONIC, &time);
@@ -58,34 +62,34 @@ static double now(void)
 static unsigned thread_count(void)
 {
     unsigned count = 0;
-    DIR *directory = opendir("/proc/self/task");
-    for (struct dirent *entry; directory && (entry = readdir(directory));)
+    DIR *tasks = opendir("/proc/self/task");
+    for (struct dirent *entry; tasks && (entry = readdir(tasks));)
         count += entry->d_name[0] != '.';
-    if (directory)
-        closedir(directory);
+    if (tasks)
+        closedir(tasks);
     return count;
 }
 
 static unsigned threads_before;
 
-static void *nothing(void *context)
+static void *thread_nothing(void *context)
 {
     return context;
 }
 
-/* How many threads there are when none of the engine's is. ThreadSanitizer starts one of its own beside the first. */
-static void threads_count_before(void)
+/* The threads while nothing runs; ThreadSanitizer starts one of its own with the first that is started. */
+static unsigned threads_at_rest(void)
 {
-    pthread_t thread;
-    if (pthread_create(&thread, NULL, nothing, NULL) != 0)
+    pthread_t first;
+    struct timespec pause = {0, 20000000};
+    if (pthread_create(&first, NULL, thread_nothing, NULL) != 0)
         die("cannot start a thread");
-    pthread_join(thread, NULL);
-    struct timespec pause = {0, 20000000}; /* one that was joined may be seen for a moment */
-    nanosleep(&pause, NULL);
-    threads_before = thread_count();
+    pthread_join(first, NULL);
+    nanosleep(&pause, NULL); /* until the one that was joined is no longer seen */
+    return thread_count();
 }
 
-static void check_left_over(void)
+void check_left_over(void)
 {
     if (disk_descriptors() != 0)
         die("%u descriptors are left open", disk_descriptors());
@@ -109,24 +113,19 @@ static void check_file(void *context, const char *path, uint64_t bytes)
 
 /* ---- A life of the database: from its opening to its closing, or to the machine's stop ---- */
 
-static const char directory[] = "/data/blog";
+const char directory[] = "/data/blog";
 
-struct life {
-    uint64_t random;
-    unsigned operations;
-    bool large; /* documents that fill segments */
-    struct tide_engine *engine;
-    struct tide_collection *collection;
-};
-
-static bool fault_explains(enum tide_status status)
+bool fault_explains(enum tide_status status)
 {
     return status == TIDE_IO || status == TIDE_FULL || status == TIDE_FAILED || status == TIDE_CLOSED;
 }
 
-static bool life_begin(struct life *life)
+bool life_begin(struct life *life)
 {
-    struct tide_options options = {.segment_bytes = TIDE_SEGMENT_BYTES_MIN, .flush_interval_ms = 1, .batch_size = 8};
+    struct tide_options options = {.segment_bytes = TIDE_SEGMENT_BYTES_MIN,
+                                   .flush_interval_ms = 1,
+                                   .batch_size = 8,
+                                   .pending_bytes_max = 4 << 20}; /* a small channel is made sooner */
     struct tide_error error = {.message = ""};
     enum tide_status status = tide_open(directory, &options, &life->engine, &error);
     if (status != TIDE_OK && disk_struck() && fault_explains(status))
@@ -140,15 +139,14 @@ static bool life_begin(struct life *life)
     return true;
 }
 
-/* One operation; false: the engine has failed, as it should. */
-static bool operate(struct life *life)
+bool operate(struct life *life)
 {
     static char value[200000];
     unsigned id = (unsigned)random_below(&life->random, MODEL_IDS), dice = (unsigned)random_below(&life->random, 100);
     uint64_t seed = random_next(&life->random);
     bool large = life->large && random_below(&life->random, 4) == 0;
     uint32_t length = (uint32_t)(2 + random_below(&life->random, large ? 190000 : 400));
-    bool there = model.versions[id] != 0, durable = random_below(&life->random, 3) == 0;
+    bool there = model.versions[id] != 0, durable = random_below(&life->random, 3) == 0 && !life->accept_only;
     char text[16];
     struct tide_write write = {.operation = dice < 20 && there    ? TIDE_DELETE
                                             : dice < 40 && !there ? TIDE_CREATE
@@ -177,7 +175,7 @@ static bool operate(struct life *life)
         if (status == TIDE_OK && durable)
             model.acknowledged = written.version;
     }
-    if (status == TIDE_OK && random_below(&life->random, 40) == 0) {
+    if (status == TIDE_OK && !life->accept_only && random_below(&life->random, 40) == 0) {
         uint64_t reached;
         status = tide_flush(life->engine, TIDE_NO_TIMEOUT, &reached, &error);
         if (status == TIDE_OK && reached > model.acknowledged)
@@ -188,8 +186,7 @@ static bool operate(struct life *life)
     return status == TIDE_OK;
 }
 
-/* A whole life. Returns whether it ended as it should without a fault. */
-static bool life_run(struct life *life)
+bool life_run(struct life *life)
 {
     struct tide_error error = {.message = ""};
     if (!life_begin(life)) {
@@ -208,8 +205,7 @@ static bool life_run(struct life *life)
     return whole && status == TIDE_OK;
 }
 
-/* A life without faults: all that must be there is there, writing goes on, and closing leaves nothing lying about. */
-static void life_healthy(uint64_t seed, bool large, unsigned operations)
+void life_healthy(uint64_t seed, bool large, unsigned operations)
 {
     struct life life = {.random = seed, .operations = operations, .large = large};
     if (!life_run(&life))
@@ -225,12 +221,13 @@ struct sweep {
     bool opened_again; /* before the machine stops: what opening finds may be in the page cache alone */
 };
 
-static uint64_t sweep_run(const struct sweep *sweep, unsigned operations)
+/* `round`: the same calls, and other pages and names that the machine's stop takes. */
+static uint64_t sweep_run(const struct sweep *sweep, unsigned operations, unsigned round)
 {
     for (uint64_t at = 1;; at++) {
-        snprintf(what, sizeof what, "sweep, %s, call %" PRIu64, sweep->name, at);
+        snprintf(what, sizeof what, "sweep, %s, round %u, call %" PRIu64, sweep->name, round, at);
         model_reset(&model);
-        disk_create(at * 31 + sweep->fault.kind);
+        disk_create(at * 31 + sweep->fault.kind + round * 1000003);
         struct fault fault = sweep->fault;
         fault.at = at;
         disk_fault(&fault);
@@ -257,6 +254,8 @@ static uint64_t sweep_run(const struct sweep *sweep, unsigned operations)
     }
 }
 
+enum { ROUNDS = 6 };
+
 static void sweep_all(unsigned operations)
 {
     static const struct sweep sweeps[] = {
@@ -271,10 +270,13 @@ static void sweep_all(unsigned operations)
     uint64_t points = 0;
     double start = now();
     for (size_t i = 0; i < sizeof sweeps / sizeof sweeps[0]; i++) {
-        uint64_t calls = sweep_run(&sweeps[i], operations);
+        uint64_t calls = sweep_run(&sweeps[i], operations, 0);
         printf("%-30s at each of %" PRIu64 " calls\n", sweeps[i].name, calls);
         fflush(stdout);
         points += calls;
+        /* What a failed opening leaves is lost or kept as the machine's stop likes: so that one is tried often. */
+        for (unsigned round = 1; sweeps[i].opened_again && round <= ROUNDS; round++)
+            points += sweep_run(&sweeps[i], 2, round);
     }
     printf("crashtest sweep: %" PRIu64 " fault points, all as they must be, in %.1f s\n", points, now() - start);
 }
@@ -426,6 +428,70 @@ static void threads_all(unsigned operations)
 
 /* ---- At random ---- */
 
+struct victim {
+    char path[100];
+    uint64_t bytes;
+    unsigned skip; /* files before it */
+};
+
+static void victim_visit(void *context, const char *path, uint64_t bytes)
+{
+    struct victim *victim = context;
+    if (victim->path[0] || victim->skip-- > 0)
+        return;
+    snprintf(victim->path, sizeof victim->path, "%s", path);
+    victim->bytes = bytes;
+}
+
+enum flip { FLIP_NONE, FLIP_MAY_PASS, FLIP_MUST_BE_REFUSED };
+
+/* Flips a bit of some file, if there is one with bytes. `clean`: the log was closed behind an event, so that all of it
+ * is known to be durable, and only the end mark itself may be taken for a torn tail. */
+static enum flip flip_somewhere(uint64_t *random, bool clean)
+{
+    struct victim victim = {.skip = (unsigned)random_below(random, 4)};
+    disk_files(victim_visit, &victim);
+    if (victim.bytes == 0)
+        return FLIP_NONE;
+    uint64_t offset = random_below(random, victim.bytes);
+    bool active = strcmp(victim.path, "/data/blog/events.raftlog") == 0, sealed = strstr(victim.path, "events-");
+    disk_flip(victim.path, offset, (unsigned)random_below(random, 8));
+    if (sealed || (clean && active && offset + END_MARK_BYTES < victim.bytes))
+        return FLIP_MUST_BE_REFUSED;
+    if (!clean)
+        model.acknowledged = 0; /* nothing in the log says of its last frames that they were durable: they may be cut */
+    return FLIP_MAY_PASS;
+}
+
+/* After a flip: opening refuses, or cuts what no watermark covers; never are there other events than were accepted.
+ * What was refused can be repaired. Returns whether it opened. */
+static bool flipped_open(enum flip flip)
+{
+    struct tide_engine *engine;
+    struct tide_error error = {.message = ""};
+    struct tide_report report;
+    enum tide_status status = tide_open(directory, NULL, &engine, &error);
+    if (status == TIDE_OK) {
+        if (flip == FLIP_MUST_BE_REFUSED)
+            die("a flip was passed over");
+        const char *wrong = model_compare(&model, engine, tide_collection(engine, "articles", 8, NULL));
+        if (wrong)
+            die("after a flip: %s", wrong);
+    } else if (status != TIDE_CORRUPT && status != TIDE_INVALID) {
+        die("after a flip it is refused for another reason: %s", error.message);
+    } else {
+        enum tide_status repaired = tide_repair(directory, &report, NULL, NULL, NULL, &error);
+        if (status == TIDE_INVALID && repaired != TIDE_OK)
+            return false; /* of another format version, as far as one can see: nothing to repair */
+        if (repaired != TIDE_OK || tide_open(directory, NULL, &engine, &error) != TIDE_OK)
+            die("after a flip it cannot be repaired: %s", error.message);
+    }
+    if (tide_close(engine, &error) != TIDE_OK)
+        die("closing failed: %s", error.message);
+    check_left_over();
+    return status == TIDE_OK;
+}
+
 static void random_run(uint64_t seed)
 {
     uint64_t random = seed;
@@ -433,23 +499,34 @@ static void random_run(uint64_t seed)
     model_reset(&model);
     disk_create(random_next(&random));
     if (random_below(&random, 2)) {
-        struct nuisance nuisance = {(unsigned)random_below(&random, 30), (unsigned)random_below(&random, 200)};
+        struct nuisance nuisance = {.interrupted = (unsigned)random_below(&random, 30),
+                                    .cut_short = (unsigned)random_below(&random, 200),
+                                    .slow = (unsigned)random_below(&random, 4)};
         disk_nuisance(&nuisance);
     }
     unsigned lives = 1 + (unsigned)random_below(&random, 6);
     for (unsigned i = 0; i < lives; i++) {
         struct fault fault = {.kind = random_below(&random, 2) ? FAULT_CRASH : FAULT_ERROR,
                               .at = disk_calls() + 1 + random_below(&random, random_below(&random, 2) ? 40 : 600),
+                              .chance = random_below(&random, 3) ? 0 : 1 + (unsigned)random_below(&random, 200),
                               .for_good = random_below(&random, 2),
                               .error = random_below(&random, 3) ? EIO : ENOSPC};
         struct life life = {.random = random_next(&random),
                             .operations = (unsigned)random_below(&random, 200),
                             .large = random_below(&random, 3) == 0};
         disk_fault(&fault);
-        life_run(&life);
-        if (random_below(&random, 3) > 0)
+        bool clean = life_run(&life) && life.operations > 0;
+        disk_fault(&(struct fault){0});
+        if (random_below(&random, 3) > 0) {
             disk_crash();
+            clean = false; /* the cut of what was preallocated may be lost, and a flip may fall behind the mark */
+        }
         disk_restart();
+        enum flip flip = random_below(&random, 8) == 0 ? flip_somewhere(&random, clean) : FLIP_NONE;
+        if (flip != FLIP_NONE && !flipped_open(flip)) {
+            disk_destroy(); /* what a repair has cut out the model does not know */
+            return;
+        }
     }
     life_healthy(random_next(&random), false, 20);
     life_healthy(random_next(&random), false, 0);
@@ -467,32 +544,51 @@ static void random_for(double seconds)
     printf("%" PRIu64 " passed, 0 failed (runs of crashtest random, %.0f s)\n", runs, now() - start);
 }
 
+static void random_from(uint64_t first, uint64_t runs)
+{
+    double start = now();
+    for (uint64_t i = 0; i < runs; i++)
+        random_run(first + i);
+    printf("crashtest random: %" PRIu64 " runs, seeds from %" PRIu64 ", all as they must be, in %.1f s\n", runs, first,
+           now() - start);
+}
+
 int main(int argc, char **argv)
 {
     double seconds = 120;
-    unsigned operations = 120;
-    uint64_t seed = 0;
+    unsigned operations = 120, every = 1;
+    uint64_t seed = 0, runs = 1;
     for (int i = 2; i < argc; i += 2) {
         const char *value = i + 1 < argc ? argv[i + 1] : "";
         if (strcmp(argv[i], "--seconds") == 0)
             seconds = atof(value);
         else if (strcmp(argv[i], "--operations") == 0)
             operations = (unsigned)atoi(value);
+        else if (strcmp(argv[i], "--every") == 0)
+            every = atoi(value) > 0 ? (unsigned)atoi(value) : 1;
         else if (strcmp(argv[i], "--seed") == 0)
             seed = strtoull(value, NULL, 10);
+        else if (strcmp(argv[i], "--runs") == 0)
+            runs = strtoull(value, NULL, 10);
         else
             argc = 0;
     }
-    threads_count_before();
+    threads_before = threads_at_rest();
+    mallopt(M_MMAP_THRESHOLD, 32 << 20); /* a disk and its buffers thousands of times: keep their memory */
+    mallopt(M_TRIM_THRESHOLD, 1 << 30);
     if (argc >= 2 && strcmp(argv[1], "sweep") == 0) {
         sweep_all(operations);
     } else if (argc >= 2 && strcmp(argv[1], "flips") == 0) {
         flips_all();
+    } else if (argc >= 2 && strcmp(argv[1], "steps") == 0) {
+        steps_all(operations);
+    } else if (argc >= 2 && strcmp(argv[1], "repairs") == 0) {
+        repairs_all(every);
     } else if (argc >= 2 && strcmp(argv[1], "threads") == 0) {
         threads_all(operations);
     } else if (argc >= 2 && strcmp(argv[1], "random") == 0) {
         if (seed)
-            random_run(seed);
+            random_from(seed, runs);
         else
             random_for(seconds);
     } else {

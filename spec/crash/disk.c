@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
+#include <time.h>
 
 #include "random.h"
 
@@ -49,8 +50,12 @@ static struct {
     struct inode *descriptors[DESCRIPTORS_MAX];
     struct fault fault;
     struct nuisance nuisance;
-    bool crashed, struck;
-} disk = {.mutex = PTHREAD_MUTEX_INITIALIZER};
+    bool crashed, struck, fault_begun;
+    pthread_t holder; /* who called disk_hold */
+    pthread_cond_t released;
+    uint64_t hold_in; /* calls of others until the one that waits, itself included; 0: none */
+    bool held;
+} disk = {.mutex = PTHREAD_MUTEX_INITIALIZER, .released = PTHREAD_COND_INITIALIZER};
 
 static void give_up(const char *what)
 {
@@ -315,35 +320,66 @@ void disk_restart(void)
     for (unsigned i = 0; i < disk.durable.count; i++)
         name_set(&disk.now, disk.durable.list[i].path, disk.durable.list[i].inode);
     orphans_remove();
-    disk.crashed = disk.struck = false;
+    disk.crashed = disk.struck = disk.fault_begun = false;
     disk.fault = (struct fault){0};
     pthread_mutex_unlock(&disk.mutex);
 }
 
 /* ---- Calls ---- */
 
-enum call_kind { CALL_QUIET, CALL_READS, CALL_WRITES }; /* quiet ones fail only because of a crash */
+/* Quiet ones fail only because of a crash; those that are made once are never interrupted. */
+enum call_kind { CALL_QUIET, CALL_READS, CALL_WRITES, CALL_ONCE };
+
+/* Takes its time, and waits where it is held. With the mutex locked, which others may have meanwhile. */
+static void call_delay(void)
+{
+    if (disk.hold_in > 0 && !pthread_equal(disk.holder, pthread_self()) && --disk.hold_in == 0) {
+        disk.held = true;
+        while (disk.held)
+            pthread_cond_wait(&disk.released, &disk.mutex);
+    }
+    if (disk.nuisance.slow > 0 && random_below(&disk.random, 1000) < disk.nuisance.slow) {
+        struct timespec pause = {0, (long)(1 + random_below(&disk.random, 3)) * 1000000};
+        pthread_mutex_unlock(&disk.mutex);
+        nanosleep(&pause, NULL);
+        pthread_mutex_lock(&disk.mutex);
+    }
+}
+
+/* Whether the fault comes to this call. */
+static bool fault_now(void)
+{
+    if (disk.fault.chance == 0)
+        return disk.fault.at != 0 && disk.calls == disk.fault.at;
+    return disk.calls >= disk.fault.at && random_below(&disk.random, 10000) < disk.fault.chance;
+}
 
 /* Counts a call. With the mutex locked. Returns whether it goes on; otherwise errno is set. *half: it does half of its
  * work before it fails. */
 static bool call_begin(enum call_kind kind, bool *half)
 {
     pthread_mutex_lock(&disk.mutex);
+    call_delay();
     disk.calls++;
     *half = false;
-    bool now = disk.fault.at && disk.calls == disk.fault.at;
+    bool now = fault_now();
+    disk.fault_begun |= now;
     if (now && disk.fault.kind == FAULT_CRASH)
         crash();
     if (disk.crashed) {
         errno = EIO;
         return false;
     }
-    bool later = disk.fault.at && disk.calls > disk.fault.at && disk.fault.for_good && disk.fault.kind == FAULT_ERROR;
+    bool later = disk.fault_begun && disk.fault.for_good;
     if ((now || later) && disk.fault.kind == FAULT_ERROR && kind != CALL_QUIET &&
         (disk.fault.error != ENOSPC || kind == CALL_WRITES)) {
         disk.struck = true;
         *half = kind == CALL_WRITES;
         errno = disk.fault.error;
+        return false;
+    }
+    if ((kind == CALL_READS || kind == CALL_WRITES) && random_below(&disk.random, 1000) < disk.nuisance.interrupted) {
+        errno = EINTR;
         return false;
     }
     return true;
@@ -420,11 +456,11 @@ static int disk_close(void *context, int fd)
     return call_end(0);
 }
 
-/* How much of `bytes` this call does, or -1 when it is interrupted. */
+/* How much of `bytes` this call does, or -1 when it has to be made again. */
 static ssize_t nuisance_choose(size_t bytes)
 {
     if (random_below(&disk.random, 1000) < disk.nuisance.interrupted)
-        return fail_with(EINTR);
+        return fail_with(EAGAIN);
     if (bytes > 1 && random_below(&disk.random, 1000) < disk.nuisance.cut_short)
         return (ssize_t)(1 + random_below(&disk.random, bytes - 1));
     return (ssize_t)bytes;
@@ -480,7 +516,7 @@ static int disk_fdatasync(void *context, int fd)
 {
     (void)context;
     bool half;
-    if (!call_begin(CALL_READS, &half)) {
+    if (!call_begin(CALL_ONCE, &half)) {
         int failure = errno;
         if (!disk.crashed)
             inode_sync(inode_of(fd), true);
@@ -503,7 +539,7 @@ static int disk_fsync(void *context, int fd)
 {
     (void)context;
     bool half;
-    if (!call_begin(CALL_READS, &half)) {
+    if (!call_begin(CALL_ONCE, &half)) {
         int failure = errno;
         if (!disk.crashed && !inode_of(fd)->is_directory)
             inode_sync(inode_of(fd), true);
@@ -625,7 +661,7 @@ static char *disk_real_path(void *context, const char *path)
 {
     (void)context;
     bool half;
-    bool goes_on = call_begin(CALL_READS, &half);
+    bool goes_on = call_begin(CALL_ONCE, &half);
     if (goes_on && strcmp(path, "/") != 0 && !name_find(&disk.now, path)) {
         errno = ENOENT;
         goes_on = false;
@@ -699,7 +735,8 @@ void disk_create(uint64_t seed)
     disk.calls = disk.inodes = 0;
     disk.fault = (struct fault){0};
     disk.nuisance = (struct nuisance){0};
-    disk.crashed = disk.struck = false;
+    disk.crashed = disk.struck = disk.fault_begun = disk.held = false;
+    disk.hold_in = 0;
     file_calls_use(&calls);
 }
 
@@ -719,7 +756,7 @@ void disk_fault(const struct fault *fault)
 {
     pthread_mutex_lock(&disk.mutex);
     disk.fault = *fault;
-    disk.struck = false;
+    disk.struck = disk.fault_begun = false;
     pthread_mutex_unlock(&disk.mutex);
 }
 
@@ -727,6 +764,30 @@ void disk_nuisance(const struct nuisance *nuisance)
 {
     pthread_mutex_lock(&disk.mutex);
     disk.nuisance = *nuisance;
+    pthread_mutex_unlock(&disk.mutex);
+}
+
+void disk_hold(uint64_t nth)
+{
+    pthread_mutex_lock(&disk.mutex);
+    disk.holder = pthread_self();
+    disk.hold_in = nth;
+    pthread_mutex_unlock(&disk.mutex);
+}
+
+bool disk_held(void)
+{
+    pthread_mutex_lock(&disk.mutex);
+    bool held = disk.held;
+    pthread_mutex_unlock(&disk.mutex);
+    return held;
+}
+
+void disk_release(void)
+{
+    pthread_mutex_lock(&disk.mutex);
+    disk.held = false;
+    pthread_cond_broadcast(&disk.released);
     pthread_mutex_unlock(&disk.mutex);
 }
 

@@ -1,6 +1,7 @@
-/* model.h - what a database must be: the events that were accepted, in order, and which of them were acknowledged durable.
- * After each crash the database is compared with it: everything acknowledged is there; what is there is a gapless beginning
- * of what was accepted; versions, times, histories, counts and documents are what these events amount to. */
+/* model.h - what a database must be: the events that were accepted, in order, and which of them were acknowledged
+ * durable. After each crash the database is compared with it: everything acknowledged is there; what is there is a
+ * gapless beginning of what was accepted; versions, times, histories, counts and documents are what these events amount
+ * to. */
 #ifndef TIDE_CRASH_MODEL_H
 #define TIDE_CRASH_MODEL_H
 

@@ -1,0 +1,39 @@
+/* crashtest.h - what the modes of crashtest share: lives of a database on the simulated disk, beside the model. */
+#ifndef TIDE_CRASH_CRASHTEST_H
+#define TIDE_CRASH_CRASHTEST_H
+
+#include "disk.h"
+#include "model.h"
+
+extern struct model model;
+extern char what[200]; /* is being done, for a failure's message */
+extern const char directory[];
+
+void die(const char *format, ...) __attribute__((format(printf, 1, 2), noreturn));
+double now(void); /* seconds */
+
+/* A life of the database: from its opening to its closing, or to the machine's stop. */
+struct life {
+    uint64_t random;
+    unsigned operations;
+    bool large;       /* documents that fill segments */
+    bool accept_only; /* nothing waits for durability */
+    struct tide_engine *engine;
+    struct tide_collection *collection;
+};
+
+bool life_begin(struct life *life); /* false: it does not open, as it should not */
+bool operate(struct life *life);    /* one operation; false: the engine has failed, as it should */
+bool life_run(struct life *life);   /* a whole life; whether it ended as it should without a fault */
+
+/* A life without faults: all that must be there is there, writing goes on, and closing leaves nothing lying about. */
+void life_healthy(uint64_t seed, bool large, unsigned operations);
+
+bool fault_explains(enum tide_status status);
+void check_left_over(void); /* no descriptor, no thread */
+
+/* Modes in files of their own. */
+void steps_all(unsigned operations); /* steps.c */
+void repairs_all(unsigned every);    /* repairs.c */
+
+#endif
