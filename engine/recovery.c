@@ -270,6 +270,9 @@ static enum tide_status active_settle(const struct reading *reading, const char 
         result = rewrite(fd, unsettled_offset(reading), end);
     if (result == 0 && !recovery->read_only)
         result = file_sync(fd);
+    /* The names, too: the sync behind the rename that made this segment the active one may have failed. */
+    if (result == 0 && !recovery->read_only)
+        result = file_sync_directory(recovery->directory);
     file_close(fd);
     return file_fault(recovery, name, result, error);
 }
