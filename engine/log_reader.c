@@ -118,6 +118,37 @@ static enum tide_status file_bytes_renew(struct log_reader *reader, struct tide_
     return TIDE_OK;
 }
 
+enum tide_status log_reader_file_bytes(struct log_reader *reader, uint64_t *bytes, struct tide_error *error)
+{
+    enum tide_status status = file_bytes_renew(reader, error);
+    *bytes = reader->file_bytes;
+    return status;
+}
+
+enum tide_status log_reader_hop(struct log_reader *reader, uint64_t offset, uint64_t end,
+                                bool (*visit)(void *context, const struct frame_header *header, uint64_t offset),
+                                void *context, struct tide_error *error)
+{
+    uint8_t piece[16384]; /* small frames come many a read, of large ones not much more than the header is read */
+    uint64_t start = 0, got = 0;
+    while (offset < end) {
+        struct frame_header header;
+        if (offset < start || offset + FRAME_HEADER_BYTES > start + got) {
+            int64_t read = file_read(reader->fd, piece, sizeof piece, offset);
+            if (read < 0)
+                return error_system(error, (int)-read, "%s: offset %" PRIu64, reader->name, offset);
+            start = offset;
+            got = (uint64_t)read;
+        }
+        if (got < FRAME_HEADER_BYTES ||
+            !frame_header_decode(piece + (offset - start), &header, reader->header.database_id) ||
+            !visit(context, &header, offset))
+            break;
+        offset += header.bytes;
+    }
+    return TIDE_OK;
+}
+
 /* Brings at least `wanted` bytes from `offset` on into the buffer, if the file has them. *got: how many are there. */
 static enum tide_status buffer_fill(struct log_reader *reader, uint64_t offset, size_t wanted, size_t *got,
                                     struct tide_error *error)
