@@ -86,7 +86,8 @@ static void check_file(void *context, const char *path, uint64_t bytes)
     (void)bytes;
     const char *name = strrchr(path, '/') + 1, *end = strrchr(name, '.');
     bool segment = end && strcmp(end, ".raftlog") == 0;
-    if (!segment && strcmp(name, "lock") != 0)
+    bool snapshot = end && strcmp(end, ".tidesnap") == 0 && strncmp(name, "snapshot-", 9) == 0;
+    if (!segment && !snapshot && strcmp(name, "lock") != 0)
         die("%s is left over", path);
 }
 
@@ -97,10 +98,13 @@ static const char directory[] = "/data/blog";
 struct life {
     uint64_t random;
     unsigned operations;
-    bool large; /* documents that fill segments */
+    unsigned snapshot_after; /* so many operations a snapshot is taken, and again after as many; 0: none */
+    bool large;              /* documents that fill segments */
     struct tide_engine *engine;
     struct tide_collection *collection;
 };
+
+static uint64_t snapshots_taken, snapshots_begun_with;
 
 static bool fault_explains(enum tide_status status)
 {
@@ -120,7 +124,28 @@ static bool life_begin(struct life *life)
     const char *wrong = model_compare(&model, life->engine, life->collection);
     if (wrong && !disk_struck()) /* reading the log may be what failed */
         die("%s", wrong);
+    struct tide_stats stats;
+    tide_stats(life->engine, &stats);
+    if (stats.snapshots_bad > 0 && !disk_struck())
+        die("%" PRIu64 " snapshots are bad", stats.snapshots_bad);
+    snapshots_begun_with += stats.recovered_snapshot_seq > 0;
     return true;
+}
+
+/* A snapshot, which may fail for itself; then the engine goes on. What is in it was durable. */
+static void snapshot_take(struct life *life)
+{
+    struct tide_snapshot made;
+    struct tide_error error = {.message = ""};
+    enum tide_status status = tide_snapshot(life->engine, &made, &error);
+    if (status != TIDE_OK && !(disk_struck() && fault_explains(status)))
+        die("a snapshot failed without a reason: %s", error.message);
+    if (status != TIDE_OK)
+        return;
+    if (made.seq != model.accepted)
+        die("a snapshot of seq %" PRIu64 ", accepted was %" PRIu64, made.seq, model.accepted);
+    model.acknowledged = made.seq;
+    snapshots_taken++;
 }
 
 /* One operation; false: the engine has failed, as it should. */
@@ -180,8 +205,11 @@ static bool life_run(struct life *life)
         return false;
     }
     bool whole = true;
-    for (unsigned i = 0; i < life->operations && whole; i++)
+    for (unsigned i = 1; i <= life->operations && whole; i++) {
         whole = operate(life);
+        if (whole && life->snapshot_after > 0 && i % life->snapshot_after == 0)
+            snapshot_take(life);
+    }
     enum tide_status status = tide_close(life->engine, &error);
     if (status == TIDE_OK && model.accepted > model.acknowledged)
         model.acknowledged = model.accepted;
@@ -194,7 +222,7 @@ static bool life_run(struct life *life)
 /* A life without faults: all that must be there is there, writing goes on, and closing leaves nothing lying about. */
 static void life_healthy(uint64_t seed, bool large, unsigned operations)
 {
-    struct life life = {.random = seed, .operations = operations, .large = large};
+    struct life life = {.random = seed, .operations = operations, .snapshot_after = 5, .large = large};
     if (!life_run(&life))
         die("a life without faults was not whole");
     disk_files(check_file, NULL);
@@ -217,7 +245,7 @@ static uint64_t sweep_run(const struct sweep *sweep, unsigned operations)
         struct fault fault = sweep->fault;
         fault.at = at;
         disk_fault(&fault);
-        struct life life = {.random = 7, .operations = operations / 2, .large = true};
+        struct life life = {.random = 7, .operations = operations / 2, .snapshot_after = 19, .large = true};
         bool whole = life_run(&life);
         if (!disk_struck()) { /* a second opening has calls of its own */
             life.operations = operations - operations / 2;
@@ -259,7 +287,11 @@ static void sweep_all(unsigned operations)
         fflush(stdout);
         points += calls;
     }
-    printf("crashtest sweep: %" PRIu64 " fault points, all as they must be, in %.1f s\n", points, now() - start);
+    printf("crashtest sweep: %" PRIu64 " fault points, all as they must be, in %.1f s (%" PRIu64 " snapshots, %" PRIu64
+           " openings began with one)\n",
+           points, now() - start, snapshots_taken, snapshots_begun_with);
+    if (snapshots_begun_with == 0)
+        die("no opening began with a snapshot");
 }
 
 /* ---- Bits that flip at rest ---- */
@@ -427,6 +459,7 @@ static void random_run(uint64_t seed)
                               .error = random_below(&random, 3) ? EIO : ENOSPC};
         struct life life = {.random = random_next(&random),
                             .operations = (unsigned)random_below(&random, 200),
+                            .snapshot_after = (unsigned)random_below(&random, 40),
                             .large = random_below(&random, 3) == 0};
         disk_fault(&fault);
         life_run(&life);
