@@ -354,6 +354,22 @@ void snapshot_close(struct snapshot *snapshot)
     snapshot->collections = NULL;
 }
 
+uint64_t snapshot_newest_seq(const char *directory, const uint8_t *database_id)
+{
+    struct snapshot_list list;
+    uint64_t seq = 0;
+    if (snapshot_list_read(directory, &list, NULL) != TIDE_OK)
+        return 0;
+    for (size_t i = 0; i < list.count && seq == 0; i++) {
+        struct snapshot snapshot;
+        if (snapshot_open(&snapshot, directory, list.seqs[i], database_id, NULL) == TIDE_OK)
+            seq = list.seqs[i];
+        snapshot_close(&snapshot);
+    }
+    snapshot_list_free(&list);
+    return seq;
+}
+
 enum tide_status snapshot_block_read(const struct snapshot *snapshot, uint64_t number, uint8_t **buffer,
                                      size_t *capacity, struct tide_error *error)
 {

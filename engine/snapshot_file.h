@@ -65,6 +65,9 @@ enum tide_status snapshot_open(struct snapshot *snapshot, const char *directory,
                                const uint8_t *database_id, struct tide_error *error);
 void snapshot_close(struct snapshot *snapshot);
 
+/* The seq of the newest snapshot of the database whose header and footer are whole; 0: there is none. */
+uint64_t snapshot_newest_seq(const char *directory, const uint8_t *database_id);
+
 /* Reads block `number` into *buffer, which grows as needed (from malloc; NULL at first), and checks it. */
 enum tide_status snapshot_block_read(const struct snapshot *snapshot, uint64_t number, uint8_t **buffer,
                                      size_t *capacity, struct tide_error *error);
