@@ -388,3 +388,58 @@ enum tide_status snapshot_block_read(const struct snapshot *snapshot, uint64_t n
         return error_set(error, TIDE_CORRUPT, "%s: damaged at offset %" PRIu64, snapshot->name, entry->offset);
     return TIDE_OK;
 }
+
+/* ---- Telling ---- */
+
+/* Whether the blocks are whole; OK, or what is wrong with the first that isn't. */
+static enum tide_status blocks_check(const struct snapshot *snapshot, struct tide_error *error)
+{
+    uint8_t *buffer = NULL;
+    size_t capacity = 0;
+    enum tide_status status = TIDE_OK;
+    for (uint64_t i = 0; i < snapshot->trailer.blocks && status == TIDE_OK; i++)
+        status = snapshot_block_read(snapshot, i, &buffer, &capacity, error);
+    free(buffer);
+    return status;
+}
+
+enum tide_status snapshots_tell(const char *directory, const uint8_t *database_id, bool whole,
+                                void (*visit)(void *context, const struct tide_snapshot_file *file), void *context,
+                                struct tide_error *error)
+{
+    struct snapshot_list list;
+    enum tide_status status = snapshot_list_read(directory, &list, error);
+    for (size_t i = 0; i < list.count && status == TIDE_OK; i++) {
+        struct snapshot snapshot;
+        struct tide_error fault = {0};
+        enum tide_status found = snapshot_open(&snapshot, directory, list.seqs[i], database_id, &fault);
+        if (found == TIDE_OK && whole)
+            found = blocks_check(&snapshot, &fault);
+        const struct tide_snapshot_file file = {.name = snapshot.name,
+                                                .seq = list.seqs[i],
+                                                .records = snapshot.trailer.records,
+                                                .bytes = snapshot.bytes,
+                                                .created_us = snapshot.header.created_us,
+                                                .fault = found == TIDE_OK ? NULL : fault.message};
+        if (found == TIDE_MEMORY)
+            status = error_set(error, TIDE_MEMORY, "out of memory");
+        else if (found != TIDE_NOT_FOUND) /* a process has made a newer one meanwhile, and removed this */
+            visit(context, &file);
+        snapshot_close(&snapshot);
+    }
+    snapshot_list_free(&list);
+    return status;
+}
+
+enum tide_status tide_snapshots(const char *path, bool whole,
+                                void (*visit)(void *context, const struct tide_snapshot_file *file), void *context,
+                                struct tide_error *error)
+{
+    struct file_status found;
+    int result = file_stat(path, &found);
+    if (result == -ENOENT)
+        return error_set(error, TIDE_NOT_FOUND, "%s: there is no such directory", path);
+    if (result < 0 || !found.is_directory)
+        return error_system(error, result < 0 ? -result : ENOTDIR, "%s", path);
+    return snapshots_tell(path, NULL, whole, visit, context, error);
+}

@@ -72,4 +72,9 @@ uint64_t snapshot_newest_seq(const char *directory, const uint8_t *database_id);
 enum tide_status snapshot_block_read(const struct snapshot *snapshot, uint64_t number, uint8_t **buffer,
                                      size_t *capacity, struct tide_error *error);
 
+/* tide_snapshots; those that are not of `database_id` (NULL: any) are told as faulty. */
+enum tide_status snapshots_tell(const char *directory, const uint8_t *database_id, bool whole,
+                                void (*visit)(void *context, const struct tide_snapshot_file *file), void *context,
+                                struct tide_error *error);
+
 #endif

@@ -247,6 +247,20 @@ struct tide_snapshot {
  * as it was. Errors: READ_ONLY, IO, FULL, MEMORY, FAILED, CLOSED. */
 enum tide_status tide_snapshot(struct tide_engine *engine, struct tide_snapshot *made, struct tide_error *error);
 
+/* A snapshot of a directory that need not be open. */
+struct tide_snapshot_file {
+    const char *name; /* within the directory */
+    uint64_t seq, records, bytes;
+    uint64_t created_us; /* since 1970 */
+    const char *fault;   /* NULL: whole; else a message, which begins with the name */
+};
+
+/* Calls `visit` for each snapshot of the directory, the newest first. `whole`: every byte is read and checked, not only
+ * header and footer. Errors: NOT_FOUND, IO, MEMORY. */
+enum tide_status tide_snapshots(const char *path, bool whole,
+                                void (*visit)(void *context, const struct tide_snapshot_file *file), void *context,
+                                struct tide_error *error);
+
 /* ---- Events ----------------------------------------------------------------------------------------------------- */
 
 enum tide_event_type {
@@ -373,13 +387,14 @@ struct tide_report {
     bool torn, clean_close, in_use;             /* in_use: a process has the lock */
     uint8_t database_id[16];
     uint32_t format_version;
-    uint64_t removed_bytes; /* repair: what went to the side file */
-    char removed_file[300]; /* repair: its name, "" without one */
+    uint64_t snapshots, snapshots_bad; /* verify: looked at, and of these unfit; the log does not need them */
+    uint64_t removed_bytes;            /* repair: what went to the side file */
+    char removed_file[300];            /* repair: its name, "" without one */
 };
 
 /* One finding: damage, a gap or a torn tail. `file` is the name within the directory. Seqs are 0 where unknown. */
 struct tide_finding {
-    const char *kind; /* "damage", "gap" (told by an earlier repair) or "torn" */
+    const char *kind; /* "damage", "gap" (told by an earlier repair), "torn", or "snapshot" (one that is unfit) */
     const char *file;
     uint64_t offset, bytes, first_seq, last_seq;
     const char *message;
