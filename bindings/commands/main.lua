@@ -14,7 +14,8 @@ local commands = {
   version = "the version",
   help = "this text, or a command's",
 }
-local order = { "run", "serve", "load", "import", "export", "verify", "dump", "info", "repair", "snapshot", "bench", "version", "help" }
+local order = { "run", "serve", "load", "import", "export", "verify", "dump", "info", "repair", "snapshot", "bench",
+  "version", "help" }
 
 local common = {}
 
