@@ -98,31 +98,38 @@ static bool thread_start(struct tide_engine *engine)
     return maintenance->started;
 }
 
-uint64_t maintenance_request(struct tide_engine *engine, enum maintenance_job job)
+/* With the mutex; returns the request's number, 0: there is no thread for it. */
+static uint64_t job_request(struct tide_engine *engine, enum maintenance_job job)
 {
     struct maintenance *maintenance = engine->maintenance;
-    uint64_t ticket = 0;
-    pthread_mutex_lock(&engine->mutex);
-    if (!maintenance->stop && !atomic_load(&engine->closing) && thread_start(engine)) {
-        ticket = ++maintenance->jobs[job].requested;
-        pthread_cond_signal(&maintenance->work);
-    }
-    pthread_mutex_unlock(&engine->mutex);
-    return ticket;
+    if (maintenance->stop || !thread_start(engine))
+        return 0;
+    pthread_cond_signal(&maintenance->work);
+    return ++maintenance->jobs[job].requested;
 }
 
-enum tide_status maintenance_wait(struct tide_engine *engine, enum maintenance_job job, uint64_t ticket,
-                                  struct tide_error *error)
+bool maintenance_request(struct tide_engine *engine, enum maintenance_job job)
+{
+    pthread_mutex_lock(&engine->mutex);
+    bool requested = !atomic_load(&engine->closing) && job_request(engine, job) != 0;
+    pthread_mutex_unlock(&engine->mutex);
+    return requested;
+}
+
+enum tide_status maintenance_wait(struct tide_engine *engine, enum maintenance_job job, struct tide_error *error)
 {
     struct maintenance *maintenance = engine->maintenance;
     enum tide_status status = waiter_enter(engine, error);
     if (status != TIDE_OK)
         return status;
-    while (maintenance->jobs[job].finished < ticket)
+    uint64_t number = job_request(engine, job);
+    while (maintenance->jobs[job].finished < number)
         pthread_cond_wait(&maintenance->done, &engine->mutex);
-    status = maintenance->jobs[job].result.status;
-    if (status != TIDE_OK && error)
-        *error = maintenance->jobs[job].result;
+    const struct tide_error *result = &maintenance->jobs[job].result;
+    if (number == 0)
+        status = error_set(error, TIDE_MEMORY, "%s: the system gives no thread for it", engine->directory);
+    else if ((status = result->status) != TIDE_OK && error)
+        *error = *result;
     waiter_leave(engine);
     return status;
 }

@@ -11,14 +11,13 @@ struct maintenance;
 
 struct maintenance *maintenance_create(void); /* NULL: out of memory; no thread yet */
 
-/* Asks for a run of the job that begins after this call; requests that wait are one run. Returns a ticket for
- * maintenance_wait, 0 when the engine closes or the system gives no thread. Any thread, the writer included; the
- * engine's mutex is not held. */
-uint64_t maintenance_request(struct tide_engine *engine, enum maintenance_job job);
+/* Asks for a run of the job that begins after this call; requests that wait are one run. False when the engine closes
+ * or the system gives no thread. Any thread, the writer included; the engine's mutex is not held. */
+bool maintenance_request(struct tide_engine *engine, enum maintenance_job job);
 
-/* Waits until the run that the ticket stands for is over, and returns what it did. CLOSED when the engine closes. */
-enum tide_status maintenance_wait(struct tide_engine *engine, enum maintenance_job job, uint64_t ticket,
-                                  struct tide_error *error);
+/* The same, and waits until that run is over; returns what it did. CLOSED when the engine closes, MEMORY when there is
+ * no thread. */
+enum tide_status maintenance_wait(struct tide_engine *engine, enum maintenance_job job, struct tide_error *error);
 
 /* Ends the thread; a run in progress notices that the engine closes (tide_health) and ends early. */
 void maintenance_stop(struct tide_engine *engine);

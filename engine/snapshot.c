@@ -391,12 +391,7 @@ enum tide_status tide_snapshot(struct tide_engine *engine, struct tide_snapshot 
     enum tide_status status = engine_state(engine, error);
     if (status != TIDE_OK)
         return status;
-    uint64_t ticket = maintenance_request(engine, MAINTENANCE_SNAPSHOT);
-    if (ticket == 0)
-        return tide_health(engine, error) == TIDE_OK
-                   ? error_set(error, TIDE_MEMORY, "%s: the system gives no thread for a snapshot", engine->directory)
-                   : TIDE_CLOSED;
-    status = maintenance_wait(engine, MAINTENANCE_SNAPSHOT, ticket, error);
+    status = maintenance_wait(engine, MAINTENANCE_SNAPSHOT, error);
     if (status == TIDE_OK && made) {
         pthread_mutex_lock(&engine->mutex);
         *made = engine->snapshots.newest;

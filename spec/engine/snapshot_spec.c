@@ -368,38 +368,6 @@ static void a_snapshot_beside_writers_is_the_log_up_to_its_seq(void **state)
     assert_int_equal(tide_close(engine, NULL), TIDE_OK);
 }
 
-static void *snapshot_main(void *context)
-{
-    (void)context;
-    enum tide_status status;
-    while ((status = tide_snapshot(shared, NULL, NULL)) == TIDE_OK)
-        ;
-    if (status != TIDE_CLOSED)
-        abort();
-    return NULL;
-}
-
-static void closing_ends_a_snapshot_in_the_middle(void **state)
-{
-    (void)state;
-    for (int round = 0; round < 8; round++) {
-        pthread_t threads[2];
-        struct timespec pause = {.tv_nsec = 3000000L * (round + 1)};
-        shared = open_with(&small);
-        for (unsigned i = 0; i < IDS; i++)
-            put(shared, i % COLLECTIONS, i, 20000);
-        for (int i = 0; i < 2; i++)
-            assert_int_equal(pthread_create(&threads[i], NULL, snapshot_main, NULL), 0);
-        nanosleep(&pause, NULL);
-        struct tide_engine *closing = shared;
-        assert_int_equal(tide_close(closing, NULL), TIDE_OK);
-        for (int i = 0; i < 2; i++)
-            pthread_join(threads[i], NULL);
-        assert_false(exists(SNAPSHOT_TEMPORARY_NAME));
-    }
-    both_openings_agree();
-}
-
 static void a_snapshot_is_made_when_the_log_has_grown(void **state)
 {
     (void)state;
@@ -487,6 +455,51 @@ static void faults_use(const char *call, int error)
     fault.calls.fsync = fault_fsync;
     fault.calls.unlink = fault_unlink;
     file_calls_use(&fault.calls);
+}
+
+/* Writes to snapshot.tmp take their time, so that one is surely under way. */
+static _Atomic int slow_writes; /* begun; sequentially consistent: nothing depends on its speed */
+
+static ssize_t slow_pwrite(void *context, int fd, const void *buffer, size_t bytes, uint64_t offset)
+{
+    if (fd == fault.fd) {
+        atomic_fetch_add(&slow_writes, 1);
+        nanosleep(&(struct timespec){.tv_nsec = 20000000}, NULL);
+    }
+    return file_calls_system()->pwrite(context, fd, buffer, bytes, offset);
+}
+
+static void *snapshot_main(void *context)
+{
+    (void)context;
+    return (void *)(uintptr_t)tide_snapshot(shared, NULL, NULL);
+}
+
+static void closing_ends_a_snapshot_in_the_middle(void **state)
+{
+    (void)state;
+    faults_use(NULL, 0);
+    fault.calls.pwrite = slow_pwrite;
+    unsigned ended = 0;
+    for (int round = 1; round <= 5; round++) {
+        pthread_t thread;
+        void *status;
+        shared = open_with(&small);
+        for (unsigned i = 0; i < IDS; i++)
+            put(shared, i % COLLECTIONS, i, 20000);
+        atomic_store(&slow_writes, 0);
+        assert_int_equal(pthread_create(&thread, NULL, snapshot_main, NULL), 0);
+        while (atomic_load(&slow_writes) < round) /* the header's is the first */
+            nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL);
+        assert_int_equal(tide_close(shared, NULL), TIDE_OK);
+        pthread_join(thread, &status);
+        assert_true((uintptr_t)status == TIDE_CLOSED || (uintptr_t)status == TIDE_OK);
+        ended += (uintptr_t)status == TIDE_CLOSED;
+        assert_false(exists(SNAPSHOT_TEMPORARY_NAME));
+    }
+    assert_true(ended > 0);
+    file_calls_use(NULL);
+    both_openings_agree();
 }
 
 static void a_snapshot_that_fails_leaves_the_engine_as_it_was(void **state)
