@@ -109,6 +109,18 @@ static int database_wait(lua_State *L)
     return 1;
 }
 
+/* Waits in any case, in a handler of the server too: its thread serves nobody meanwhile. */
+static int database_snapshot(lua_State *L)
+{
+    struct database *database = database_check(L, 1);
+    struct tide_snapshot made;
+    struct tide_error error;
+    if (tide_snapshot(database->engine, &made, &error) != TIDE_OK)
+        return fail(L, &error);
+    lua_pushinteger(L, (lua_Integer)made.seq);
+    return 1;
+}
+
 static void field_set(lua_State *L, const char *name, uint64_t value)
 {
     lua_pushinteger(L, (lua_Integer)value);
@@ -132,7 +144,7 @@ static int database_stats(lua_State *L)
     struct database *database = database_check(L, 1);
     struct tide_stats stats;
     tide_stats(database->engine, &stats);
-    lua_createtable(L, 0, 24);
+    lua_createtable(L, 0, 32);
 #define X(name, meaning) field_set(L, #name, stats.name);
     TIDE_STATS_MAP(X)
 #undef X
@@ -141,16 +153,10 @@ static int database_stats(lua_State *L)
 
 void database_register(lua_State *L)
 {
-    static const luaL_Reg functions[] = {{"collection", collection_new},
-                                         {"close", database_close},
-                                         {"flush", database_flush},
-                                         {"wait", database_wait},
-                                         {"watermarks", database_watermarks},
-                                         {"events", database_events},
-                                         {"stats", database_stats},
-                                         {"__gc", database_finish},
-                                         {"__close", database_finish},
-                                         {"__tostring", database_tostring},
-                                         {NULL, NULL}};
+    static const luaL_Reg functions[] = {
+        {"collection", collection_new}, {"close", database_close},           {"flush", database_flush},
+        {"wait", database_wait},        {"watermarks", database_watermarks}, {"events", database_events},
+        {"stats", database_stats},      {"snapshot", database_snapshot},     {"__gc", database_finish},
+        {"__close", database_finish},   {"__tostring", database_tostring},   {NULL, NULL}};
     metatable_register(L, DATABASE_TYPE, functions);
 }

@@ -117,6 +117,7 @@ struct option {
 static const struct option integer_options[] = {
     OPTION(batch_size),       OPTION(flush_interval_ms), OPTION(batch_bytes_max), OPTION(pending_bytes_max),
     OPTION(sync_interval_ms), OPTION(timeout_ms),        OPTION(segment_bytes),   OPTION(document_bytes_max)};
+static const char snapshot_option[] = "snapshot_log_bytes"; /* where 0 says never, which in C is another number */
 
 static const char *const sync_names[] = {"batch", "interval", "none", NULL};
 static const char *const durability_names[] = {"accepted", "durable", NULL};
@@ -134,7 +135,11 @@ static void option_take(lua_State *L, struct tide_options *options)
             return;
         }
     }
-    if (strcmp(name, "sync") == 0) {
+    if (strcmp(name, snapshot_option) == 0) {
+        options->snapshot_log_bytes = integer_check(L, -1, 2, name, 0, LUA_MAXINTEGER);
+        if (options->snapshot_log_bytes == 0)
+            options->snapshot_log_bytes = TIDE_NO_SNAPSHOTS;
+    } else if (strcmp(name, "sync") == 0) {
         options->sync = (enum tide_sync)(TIDE_SYNC_BATCH + choice_check(L, -1, 2, name, sync_names));
     } else if (strcmp(name, "durability") == 0) {
         options->durability = (enum tide_durability)(TIDE_ACCEPTED + choice_check(L, -1, 2, name, durability_names));

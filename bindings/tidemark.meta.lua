@@ -21,6 +21,7 @@ local tidemark = {}
 ---@field timeout_ms? integer
 ---@field segment_bytes? integer 256 MiB
 ---@field document_bytes_max? integer 16 MiB
+---@field snapshot_log_bytes? integer 1 GiB; 0: never
 ---@field read_only? boolean
 
 ---@class tidemark.write_options
@@ -87,6 +88,9 @@ function database:events(filter) end
 
 ---@return table<string, integer>
 function database:stats() end
+
+---@return integer? seq, string? message, tidemark.code? code
+function database:snapshot() end
 
 ---@class tidemark.collection
 ---@field name string

@@ -80,10 +80,10 @@ static const struct {
     {                                                                                                                  \
 #name, offsetof(struct tide_report, name)                                                                      \
     }
-    FIELD(segments),  FIELD(frames),        FIELD(events),         FIELD(first_seq),  FIELD(last_seq),
-    FIELD(log_bytes), FIELD(first_time_us), FIELD(last_time_us),   FIELD(created),    FIELD(updated),
-    FIELD(deleted),   FIELD(damages),       FIELD(missing_events), FIELD(torn_bytes), FIELD(torn_offset),
-    FIELD(torn_seq),  FIELD(removed_bytes),
+    FIELD(segments),  FIELD(frames),        FIELD(events),         FIELD(first_seq),     FIELD(last_seq),
+    FIELD(log_bytes), FIELD(first_time_us), FIELD(last_time_us),   FIELD(created),       FIELD(updated),
+    FIELD(deleted),   FIELD(damages),       FIELD(missing_events), FIELD(torn_bytes),    FIELD(torn_offset),
+    FIELD(torn_seq),  FIELD(removed_bytes), FIELD(snapshots),      FIELD(snapshots_bad),
 #undef FIELD
 };
 
@@ -139,6 +139,32 @@ static int tools_verify(lua_State *L)
 static int tools_repair(lua_State *L)
 {
     return check(L, tide_repair);
+}
+
+static void snapshot_visit(void *context, const struct tide_snapshot_file *file)
+{
+    lua_State *L = context;
+    lua_createtable(L, 0, 6);
+    lua_pushstring(L, file->name);
+    lua_setfield(L, -2, "file");
+    field(L, "seq", file->seq);
+    field(L, "documents", file->records);
+    field(L, "bytes", file->bytes);
+    field(L, "created_us", file->created_us);
+    lua_pushstring(L, file->fault); /* nil where there is none */
+    lua_setfield(L, -2, "fault");
+    lua_rawseti(L, -2, (lua_Integer)lua_rawlen(L, -2) + 1);
+}
+
+/* snapshots(path): those of a directory, the newest first, each a table; nil, message, code. */
+static int tools_snapshots(lua_State *L)
+{
+    const char *path = luaL_checkstring(L, 1);
+    struct tide_error error;
+    lua_newtable(L);
+    if (tide_snapshots(path, false, snapshot_visit, L, &error) != TIDE_OK)
+        return fail(L, &error);
+    return 1;
 }
 
 static int tools_isatty(lua_State *L)
@@ -207,13 +233,10 @@ static int tools_collections(lua_State *L)
 
 int luaopen_tidemark_tools(lua_State *L)
 {
-    static const luaL_Reg functions[] = {{"verify", tools_verify},
-                                         {"repair", tools_repair},
-                                         {"isatty", tools_isatty},
-                                         {"monotonic", tools_monotonic},
-                                         {"columns", tools_columns},
-                                         {"collections", tools_collections},
-                                         {NULL, NULL}};
+    static const luaL_Reg functions[] = {{"verify", tools_verify},           {"repair", tools_repair},
+                                         {"snapshots", tools_snapshots},     {"isatty", tools_isatty},
+                                         {"monotonic", tools_monotonic},     {"columns", tools_columns},
+                                         {"collections", tools_collections}, {NULL, NULL}};
     luaL_newlib(L, functions);
     struct json_parser **parser = lua_newuserdatauv(L, sizeof *parser, 0);
     *parser = NULL;

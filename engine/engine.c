@@ -22,6 +22,7 @@
 #include "epoch.h"
 #include "error.h"
 #include "file.h"
+#include "maintenance.h"
 #include "recovery.h"
 #include "segment.h"
 #include "thread.h"
@@ -126,6 +127,36 @@ static enum tide_status recovered_apply(void *context, const struct record *reco
     return status;
 }
 
+/* A snapshot takes the place of the events up to its seq. */
+static enum tide_status recovered_load(void *context, const struct snapshot *snapshot, struct tide_error *error)
+{
+    return snapshot_load(context, snapshot, error);
+}
+
+static enum tide_status documents_create(struct tide_engine *engine, struct tide_error *error)
+{
+    engine->memory = memory_create();
+    if (engine->memory && !engine->options.read_only)
+        engine->reclaim = reclaim_create(engine->memory);
+    if (!engine->memory || (!engine->options.read_only && !engine->reclaim))
+        return error_set(error, TIDE_MEMORY, "out of memory");
+    return TIDE_OK;
+}
+
+/* Forgets all documents and begins anew: a snapshot turned out to be bad when some of it was there. */
+static enum tide_status recovered_reset(void *context, struct tide_error *error)
+{
+    struct tide_engine *engine = context;
+    engine->recovering = NULL;
+    collections_destroy(engine);
+    reclaim_destroy(engine->reclaim);
+    memory_destroy(engine->memory);
+    engine->memory = NULL;
+    engine->reclaim = NULL;
+    enum tide_status status = collections_init(engine, error);
+    return status == TIDE_OK ? documents_create(engine, error) : status;
+}
+
 /* Reads the log, and for writing opens its end and starts the writer. */
 static enum tide_status log_start(struct tide_engine *engine, struct tide_error *error)
 {
@@ -134,6 +165,8 @@ static enum tide_status log_start(struct tide_engine *engine, struct tide_error 
                                 .read_only = engine->options.read_only,
                                 .index = engine->index,
                                 .apply = recovered_apply,
+                                .load = recovered_load,
+                                .reset = recovered_reset,
                                 .context = engine};
     enum tide_status status = recovery_run(&recovery, error);
     if (status != TIDE_OK)
@@ -142,6 +175,11 @@ static enum tide_status log_start(struct tide_engine *engine, struct tide_error 
     engine->recovered_events = recovery.events;
     engine->torn_bytes = recovery.torn_bytes;
     engine->torn_seq = recovery.torn_seq;
+    engine->snapshots.newest = recovery.snapshot;
+    engine->snapshots.loaded_seq = recovery.snapshot.seq;
+    engine->snapshots.loaded_us = recovery.snapshot_us;
+    engine->snapshots.bad = recovery.snapshots_bad;
+    engine->bytes_since_snapshot = recovery.bytes;
     uint64_t last_seq = recovery.position.next_seq - 1;
     engine->recovered_last_seq = last_seq;
     atomic_store(&engine->written, last_seq);
@@ -170,6 +208,8 @@ static void engine_free(struct tide_engine *engine)
     if (engine->memory)
         memory_destroy(engine->memory);
     frame_index_destroy(engine->index);
+    maintenance_destroy(engine->maintenance);
+    snapshot_state_destroy(&engine->snapshots);
     if (engine->lock_fd >= 0)
         file_close(engine->lock_fd);
     pthread_mutex_destroy(&engine->mutex);
@@ -212,13 +252,13 @@ static enum tide_status engine_start(struct tide_engine *engine, struct tide_err
         status = directory_lock(engine, error);
     if (status != TIDE_OK)
         return status;
-    engine->memory = memory_create();
     engine->index = frame_index_create();
-    if (engine->memory && !engine->options.read_only)
-        engine->reclaim = reclaim_create(engine->memory);
-    if (!engine->memory || !engine->index || (!engine->options.read_only && !engine->reclaim))
+    if (!engine->options.read_only)
+        engine->maintenance = maintenance_create();
+    if (!engine->index || (!engine->options.read_only && !engine->maintenance))
         return error_set(error, TIDE_MEMORY, "out of memory");
-    return log_start(engine, error);
+    status = documents_create(engine, error);
+    return status == TIDE_OK ? log_start(engine, error) : status;
 }
 
 static struct tide_engine *registry_find(uint64_t device, uint64_t inode)
@@ -299,6 +339,7 @@ static void calls_end(struct tide_engine *engine)
 static enum tide_status log_finish(struct tide_engine *engine, struct tide_error *error)
 {
     calls_end(engine);
+    maintenance_stop(engine);
     writer_stop(engine);
     uint32_t failure = atomic_load(&engine->failure);
     enum tide_status status = log_close(engine->log, failure == 0, error);
@@ -347,6 +388,7 @@ void tide_stats(struct tide_engine *engine, struct tide_stats *stats)
     memory_figures(engine->memory, &memory);
     pthread_mutex_lock(&engine->mutex);
     struct log_figures log = engine->log_figures;
+    struct snapshot_state snapshots = engine->snapshots;
     pthread_mutex_unlock(&engine->mutex);
     *stats = (struct tide_stats){
         .accepted = watermarks.accepted,
@@ -367,6 +409,15 @@ void tide_stats(struct tide_engine *engine, struct tide_stats *stats)
         .recovered_events = engine->recovered_events,
         .torn_bytes = engine->torn_bytes,
         .torn_seq = engine->torn_seq,
+        .snapshot_seq = snapshots.newest.seq,
+        .snapshot_documents = snapshots.newest.records,
+        .snapshot_bytes = snapshots.newest.bytes,
+        .snapshot_ms = snapshots.newest.duration_us / 1000,
+        .snapshots = snapshots.made,
+        .snapshots_failed = snapshots.failed,
+        .snapshots_bad = snapshots.bad,
+        .recovered_snapshot_seq = snapshots.loaded_seq,
+        .recovered_snapshot_ms = snapshots.loaded_us / 1000,
     };
     pthread_mutex_lock(&engine->collections_mutex);
     stats->collections = engine->collection_count;

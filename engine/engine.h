@@ -12,6 +12,7 @@
 #include "map.h"
 #include "memory.h"
 #include "reclaim.h"
+#include "snapshot.h"
 #include "tidemark.h"
 
 struct tide_collection {
@@ -19,6 +20,7 @@ struct tide_collection {
     struct map *map;
     struct tide_collection *next;      /* of the same hash chain */
     _Atomic uint64_t first_delete_seq; /* of the first deletion that the log knows, 0: none (see log_events.h) */
+    uint64_t snapshot_records;         /* in the snapshot that is being made; of the maintenance thread */
     uint8_t name_length;
     char name[TIDE_NAME_BYTES_MAX + 1];
 };
@@ -73,11 +75,14 @@ struct tide_engine {
     bool hurry;              /* write what there is at once: somebody waits for room */
     bool stop;
     struct tide_listener *listeners;
+    struct maintenance *maintenance; /* NULL when read only */
+    struct snapshot_state snapshots;
 
     /* Of the writer thread. */
     pthread_t writer;
     struct log *log;
     struct log_figures log_figures;          /* a copy under the mutex, renewed after each batch */
+    uint64_t bytes_since_snapshot;           /* of log since the last snapshot, or the last try at one */
     _Atomic uint64_t batches, bytes_written; /* figures: relaxed */
 };
 
@@ -122,6 +127,11 @@ enum tide_status wait_for_room(struct tide_engine *engine, uint64_t bytes, uint6
 void waiters_wake(struct tide_engine *engine);
 enum tide_status wait_for_watermark(struct tide_engine *engine, uint64_t seq, enum tide_level level,
                                     uint64_t deadline_us, struct tide_error *error);
+
+/* A call that waits is counted: a close wakes it and waits until it has left. Entering locks the engine's mutex,
+ * leaving unlocks it; CLOSED, without the mutex, when a close has begun. */
+enum tide_status waiter_enter(struct tide_engine *engine, struct tide_error *error);
+void waiter_leave(struct tide_engine *engine);
 
 /* listen.c: wakes whose wants are fulfilled, with the mutex locked. */
 void listeners_wake(struct tide_engine *engine, bool durable_rose, bool failed);

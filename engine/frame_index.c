@@ -17,6 +17,7 @@ struct indexed {
 
 struct indexed_segment {
     uint64_t first_seq;
+    uint64_t hole_end; /* behind the segment's first entry nothing is entered up to here; 0: no hole */
     bool sealed;
 };
 
@@ -100,6 +101,58 @@ enum tide_status frame_index_add_frame(struct frame_index *index, uint64_t first
     return room ? TIDE_OK : TIDE_MEMORY;
 }
 
+void frame_index_leave_out(struct frame_index *index, uint64_t end)
+{
+    pthread_mutex_lock(&index->mutex);
+    index->segments[index->segment_count - 1].hole_end = end;
+    pthread_mutex_unlock(&index->mutex);
+}
+
+void frame_index_clear(struct frame_index *index)
+{
+    pthread_mutex_lock(&index->mutex);
+    index->frame_count = index->segment_count = 0;
+    pthread_mutex_unlock(&index->mutex);
+}
+
+/* Puts the entries behind the first one of the segment; with the mutex. */
+static bool hole_fill(struct frame_index *index, size_t segment, const struct frame_entry *entries, size_t count)
+{
+    size_t at = 0, total = index->frame_count + count;
+    while (index->frames[at].segment != segment)
+        at++;
+    at++;
+    if (total > index->frame_capacity) {
+        struct indexed *frames = realloc(index->frames, total * sizeof *frames);
+        if (!frames)
+            return false;
+        index->frames = frames;
+        index->frame_capacity = total;
+    }
+    memmove(index->frames + at + count, index->frames + at, (index->frame_count - at) * sizeof *index->frames);
+    for (size_t i = 0; i < count; i++)
+        index->frames[at + i] = (struct indexed){entries[i].first_seq, entries[i].offset, segment};
+    index->frame_count = total;
+    return true;
+}
+
+enum tide_status frame_index_fill(struct frame_index *index, uint64_t segment_first_seq,
+                                  const struct frame_entry *entries, size_t count)
+{
+    bool room = true;
+    pthread_mutex_lock(&index->mutex);
+    for (size_t i = 0; i < index->segment_count; i++) {
+        struct indexed_segment *segment = &index->segments[i];
+        if (segment->first_seq != segment_first_seq || segment->hole_end == 0)
+            continue; /* somebody else was here first */
+        room = count == 0 || hole_fill(index, i, entries, count);
+        if (room)
+            segment->hole_end = 0;
+    }
+    pthread_mutex_unlock(&index->mutex);
+    return room ? TIDE_OK : TIDE_MEMORY;
+}
+
 bool frame_index_find(struct frame_index *index, uint64_t seq, struct frame_place *place)
 {
     pthread_mutex_lock(&index->mutex);
@@ -114,7 +167,9 @@ bool frame_index_find(struct frame_index *index, uint64_t seq, struct frame_plac
     if (low > 0) {
         const struct indexed *frame = &index->frames[low - 1];
         const struct indexed_segment *segment = &index->segments[frame->segment];
-        *place = (struct frame_place){segment->first_seq, frame->offset, segment->sealed};
+        *place = (struct frame_place){segment->first_seq, frame->offset, segment->sealed, 0};
+        if (frame->offset == SEGMENT_HEADER_BYTES)
+            place->hole_end = segment->hole_end;
     }
     pthread_mutex_unlock(&index->mutex);
     return low > 0;

@@ -252,6 +252,14 @@ uint64_t log_durable(const struct log *log)
     return log->durable;
 }
 
+void log_place(const struct log *log, uint8_t database_id[DATABASE_ID_BYTES], uint64_t *segment_first_seq,
+               uint64_t *offset)
+{
+    memcpy(database_id, log->database_id, DATABASE_ID_BYTES);
+    *segment_first_seq = log->first_seq;
+    *offset = log->offset;
+}
+
 void log_figures(const struct log *log, struct log_figures *figures)
 {
     *figures = log->figures;

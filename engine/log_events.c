@@ -105,18 +105,65 @@ static enum tide_status segment_open(struct log_events *events, uint64_t first_s
                      events->directory, first_seq);
 }
 
+struct hopping {
+    struct frame_entry *entries;
+    size_t count, capacity;
+    uint64_t seq, offset; /* of the last entry, or of the segment's beginning */
+    bool memory_out;
+};
+
+static bool hop_visit(void *context, const struct frame_header *header, uint64_t offset)
+{
+    struct hopping *hopping = context;
+    if (!frame_holds_events(header) || offset - hopping->offset < FRAME_INDEX_STEP)
+        return true;
+    if (header->first_seq <= hopping->seq)
+        return false; /* damage; a reader will come to it */
+    if (hopping->count == hopping->capacity) {
+        size_t capacity = hopping->capacity ? hopping->capacity * 2 : 256;
+        struct frame_entry *entries = realloc(hopping->entries, capacity * sizeof *entries);
+        if (!entries) {
+            hopping->memory_out = true;
+            return false;
+        }
+        hopping->entries = entries;
+        hopping->capacity = capacity;
+    }
+    hopping->entries[hopping->count++] = (struct frame_entry){header->first_seq, offset};
+    hopping->seq = header->first_seq;
+    hopping->offset = offset;
+    return true;
+}
+
+/* Enters in the index what recovery left out of the reader's segment, because a snapshot covers it. */
+static enum tide_status hole_index(struct log_events *events, const struct frame_place *place, struct tide_error *error)
+{
+    struct hopping hopping = {.seq = place->segment_first_seq - 1, .offset = place->offset};
+    enum tide_status status =
+        log_reader_hop(events->reader, place->offset, place->hole_end, hop_visit, &hopping, error);
+    if (status == TIDE_OK && (hopping.memory_out || frame_index_fill(events->index, place->segment_first_seq,
+                                                                     hopping.entries, hopping.count) != TIDE_OK))
+        status = error_set(error, TIDE_MEMORY, "out of memory");
+    free(hopping.entries);
+    return status;
+}
+
 /* Goes to the frame boundary that the index knows for `seq`. */
 static enum tide_status place_seek(struct log_events *events, uint64_t seq, struct tide_error *error)
 {
     struct frame_place place;
+    enum tide_status status = TIDE_OK;
     if (!frame_index_find(events->index, seq, &place))
         return error_set(error, TIDE_NOT_FOUND, "%s: the log does not reach back to seq %" PRIu64, events->directory,
                          seq);
-    if (!events->reader || events->segment_first_seq != place.segment_first_seq) {
-        enum tide_status status = segment_open(events, place.segment_first_seq, error);
-        if (status != TIDE_OK)
-            return status;
+    if (!events->reader || events->segment_first_seq != place.segment_first_seq)
+        status = segment_open(events, place.segment_first_seq, error);
+    if (status == TIDE_OK && place.hole_end != 0) {
+        status = hole_index(events, &place, error);
+        frame_index_find(events->index, seq, &place);
     }
+    if (status != TIDE_OK)
+        return status;
     log_reader_seek(events->reader, place.offset);
     events->frame = (struct log_frame){0};
     return TIDE_OK;

@@ -13,7 +13,7 @@
 #include "error.h"
 #include "file.h"
 
-enum { BUFFER_BYTES = 1 << 20 };
+enum { BUFFER_BYTES = 1 << 20, SOUGHT_BYTES = 16 << 10 };
 
 struct log_reader {
     int fd;
@@ -21,6 +21,7 @@ struct log_reader {
     struct segment_header header;
     bool any_database;   /* until a valid frame is found, which decides */
     uint64_t offset;     /* of the next frame */
+    bool sought;         /* until a frame was found there: nothing says that more than one will be read */
     uint64_t file_bytes; /* when last looked at */
     uint8_t *buffer;
     size_t capacity;
@@ -106,6 +107,7 @@ const struct segment_header *log_reader_header(const struct log_reader *reader)
 void log_reader_seek(struct log_reader *reader, uint64_t offset)
 {
     reader->offset = offset;
+    reader->sought = true;
 }
 
 static enum tide_status file_bytes_renew(struct log_reader *reader, struct tide_error *error)
@@ -115,6 +117,37 @@ static enum tide_status file_bytes_renew(struct log_reader *reader, struct tide_
     if (result < 0)
         return error_system(error, -result, "%s", reader->name);
     reader->file_bytes = status.bytes;
+    return TIDE_OK;
+}
+
+enum tide_status log_reader_file_bytes(struct log_reader *reader, uint64_t *bytes, struct tide_error *error)
+{
+    enum tide_status status = file_bytes_renew(reader, error);
+    *bytes = reader->file_bytes;
+    return status;
+}
+
+enum tide_status log_reader_hop(struct log_reader *reader, uint64_t offset, uint64_t end,
+                                bool (*visit)(void *context, const struct frame_header *header, uint64_t offset),
+                                void *context, struct tide_error *error)
+{
+    uint8_t piece[16384]; /* small frames come many a read, of large ones not much more than the header is read */
+    uint64_t start = 0, got = 0;
+    while (offset < end) {
+        struct frame_header header;
+        if (offset < start || offset + FRAME_HEADER_BYTES > start + got) {
+            int64_t read = file_read(reader->fd, piece, sizeof piece, offset);
+            if (read < 0)
+                return error_system(error, (int)-read, "%s: offset %" PRIu64, reader->name, offset);
+            start = offset;
+            got = (uint64_t)read;
+        }
+        if (got < FRAME_HEADER_BYTES ||
+            !frame_header_decode(piece + (offset - start), &header, reader->header.database_id) ||
+            !visit(context, &header, offset))
+            break;
+        offset += header.bytes;
+    }
     return TIDE_OK;
 }
 
@@ -138,7 +171,10 @@ static enum tide_status buffer_fill(struct log_reader *reader, uint64_t offset, 
         kept = (size_t)(reader->start + reader->length - offset);
         memmove(reader->buffer, reader->buffer + (offset - reader->start), kept);
     }
-    int64_t read = file_read(reader->fd, reader->buffer + kept, reader->capacity - kept, offset + kept);
+    size_t room = reader->capacity;
+    if (reader->sought)
+        room = wanted > SOUGHT_BYTES ? wanted : SOUGHT_BYTES;
+    int64_t read = file_read(reader->fd, reader->buffer + kept, room - kept, offset + kept);
     reader->start = offset;
     reader->length = kept;
     if (read < 0)
@@ -172,7 +208,7 @@ static enum log_found frame_at(struct log_reader *reader, uint64_t offset, struc
     frame->offset = offset;
     if (got < frame->header.bytes || !frame_valid(frame->bytes, &frame->header))
         return LOG_FOUND_BAD;
-    reader->any_database = false;
+    reader->any_database = reader->sought = false;
     return LOG_FOUND_FRAME;
 }
 
@@ -180,6 +216,7 @@ static enum log_found frame_at(struct log_reader *reader, uint64_t offset, struc
 static enum log_found first_nonzero(struct log_reader *reader, uint64_t offset, struct tide_error *error)
 {
     size_t got;
+    reader->sought = false;
     for (;; offset += got) {
         if (buffer_fill(reader, offset, 1, &got, error) != TIDE_OK)
             return LOG_FOUND_ERROR;
@@ -205,6 +242,7 @@ enum log_found log_reader_next(struct log_reader *reader, struct log_frame *fram
 
 enum log_found log_reader_resync(struct log_reader *reader, struct log_frame *frame, struct tide_error *error)
 {
+    reader->sought = false;
     for (uint64_t offset = reader->offset + FRAME_ALIGNMENT;; offset += FRAME_ALIGNMENT) {
         size_t got;
         if (buffer_fill(reader, offset, FRAME_HEADER_BYTES, &got, error) != TIDE_OK)

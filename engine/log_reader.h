@@ -22,6 +22,15 @@ const struct segment_header *log_reader_header(const struct log_reader *reader);
 /* Continues at `offset`, a frame boundary. Right after opening it is SEGMENT_HEADER_BYTES. */
 void log_reader_seek(struct log_reader *reader, uint64_t offset);
 
+/* The bytes of the file, as of now. */
+enum tide_status log_reader_file_bytes(struct log_reader *reader, uint64_t *bytes, struct tide_error *error);
+
+/* Steps from frame header to frame header, from the one at `offset` up to `end`, without reading or checking what lies
+ * between them. Calls `visit` for each until it returns false; ends early, with OK, where no header stands. */
+enum tide_status log_reader_hop(struct log_reader *reader, uint64_t offset, uint64_t end,
+                                bool (*visit)(void *context, const struct frame_header *header, uint64_t offset),
+                                void *context, struct tide_error *error);
+
 enum log_found {
     LOG_FOUND_FRAME, /* a valid frame */
     LOG_FOUND_END,   /* nothing behind but zeros up to the end of the file */

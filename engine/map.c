@@ -339,14 +339,15 @@ static void table_copy(uint64_t from, uint64_t to)
     }
 }
 
-/* Gives the shard a table that suits the number of its documents: larger, smaller, or only free of removed slots. */
-static bool shard_rebuild(struct map_shard *shard)
+/* Gives the shard a table that suits the number of its documents, or `room` when that is more: larger, smaller, or only
+ * free of removed slots. */
+static bool shard_rebuild(struct map_shard *shard, uint64_t room)
 {
     struct map *map = shard->map;
     uint64_t old = atomic_load_explicit(&shard->table, memory_order_relaxed);
     uint64_t count = atomic_load_explicit(&shard->count, memory_order_relaxed);
     unsigned bits = TABLE_BITS_MIN;
-    while (slots_usable(bits) < count + count / 3 + 4)
+    while (slots_usable(bits) < count + count / 3 + 4 || slots_usable(bits) < room)
         bits++;
     size_t bytes = sizeof(struct bucket) << bits;
     void *buckets = memory_table_allocate(map->memory, bytes);
@@ -372,7 +373,23 @@ bool map_reserve(struct map *map, struct map_place *place)
     uint64_t table = atomic_load_explicit(&shard->table, memory_order_relaxed);
     if (table && shard->used + 1 <= slots_usable(table_bits(table)))
         return true;
-    return shard_rebuild(shard);
+    return shard_rebuild(shard, 0);
+}
+
+bool map_reserve_many(struct map *map, uint64_t count)
+{
+    /* Hashes spread the documents over the shards; one that gets more than a sixteenth above its share grows. */
+    uint64_t room = count / MAP_SHARDS + count / MAP_SHARDS / 16 + 16;
+    bool done = true;
+    for (int i = 0; i < MAP_SHARDS && done && count > 0; i++) {
+        struct map_shard *shard = &map->shards[i];
+        spin_lock_take(&shard->lock);
+        uint64_t table = atomic_load_explicit(&shard->table, memory_order_relaxed);
+        if (!table || slots_usable(table_bits(table)) < room)
+            done = shard_rebuild(shard, room);
+        spin_lock_give(&shard->lock);
+    }
+    return done;
 }
 
 void map_set(struct map_place *place, struct record *block)

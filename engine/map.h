@@ -57,6 +57,10 @@ void map_unlock(struct map_place *place);
  */
 bool map_reserve(struct map *map, struct map_place *place);
 
+/* Makes room for `count` documents in all, so that no shard is likely to grow before they are there. False: out of
+ * memory. Any thread. */
+bool map_reserve_many(struct map *map, uint64_t count);
+
 /* Publishes `block` for the id, in place of place->block where there is one. */
 void map_set(struct map_place *place, struct record *block);
 

@@ -26,6 +26,7 @@ static const struct option options_table[] = {
     OPTION(timeout_ms, TIDE_NO_TIMEOUT, 1, TIDE_NO_TIMEOUT),
     OPTION(segment_bytes, UINT64_C(256) << 20, TIDE_SEGMENT_BYTES_MIN, TIDE_SEGMENT_BYTES_MAX),
     OPTION(document_bytes_max, UINT64_C(16) << 20, TIDE_DOCUMENT_BYTES_MIN, TIDE_DOCUMENT_BYTES_MAX),
+    OPTION(snapshot_log_bytes, UINT64_C(1) << 30, TIDE_SNAPSHOT_LOG_BYTES_MIN, TIDE_NO_SNAPSHOTS),
 };
 
 enum { OPTION_COUNT = sizeof options_table / sizeof options_table[0] };

@@ -10,12 +10,21 @@
  * frame further on whose watermark is E or more proves that E was once on the disk: damage, and opening is refused.
  * Otherwise the tail is torn and is cut there, valid frames behind the hole included, since the log must not have gaps.
  *
+ * A snapshot (snapshot.c) takes the place of the events up to its seq: the newest one that is whole is loaded, and of
+ * the log only what lies behind it is read. Sealed segments before that are looked at alone: whether they are there, of
+ * this database, and end, by their last frame, where the next one begins. In the segment that goes on behind the
+ * snapshot reading begins at the place that the snapshot names, if a frame with the right seq or the end is there, else
+ * at its beginning. A snapshot was made when all events up to its seq were durable, so it counts like a watermark. It
+ * is a help and never a need: one that is damaged, cut or foreign is counted and passed over. So is one that is newer
+ * than the log, which somebody must have cut; it is set aside, since the log will go on with other events of its seqs.
+ *
  * Creating a log and sealing a segment are done by renames (log.c); what an interrupted one left is finished here. */
 #include "recovery.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <sys/random.h>
 #include <time.h>
@@ -30,6 +39,13 @@ static enum tide_status file_fault(const struct recovery *recovery, const char *
                                    struct tide_error *error)
 {
     return result < 0 ? error_system(error, -result, "%s/%s", recovery->directory, name) : TIDE_OK;
+}
+
+static uint64_t now_us(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (uint64_t)now.tv_sec * 1000000 + (uint64_t)now.tv_nsec / 1000;
 }
 
 static enum tide_status next_becomes_active(const struct recovery *recovery, struct tide_error *error)
@@ -75,8 +91,11 @@ static enum tide_status log_create(const struct recovery *recovery, struct tide_
 
 struct reading {
     struct recovery *recovery;
-    uint64_t expected; /* the seq that must come next */
-    uint64_t durable;  /* the highest durable watermark of a frame read so far */
+    uint64_t expected;            /* the seq that must come next */
+    uint64_t durable;             /* the highest durable watermark of a frame read so far, or the snapshot's seq */
+    struct snapshot_list list;    /* the snapshots there are */
+    size_t candidate;             /* the first of them that wasn't found bad */
+    struct snapshot_header start; /* of the one that was loaded; seq 0: none */
 };
 
 static enum tide_status frame_apply(struct reading *reading, const struct log_frame *frame, struct tide_error *error)
@@ -91,11 +110,14 @@ static enum tide_status frame_apply(struct reading *reading, const struct log_fr
     size_t offset = FRAME_HEADER_BYTES;
     const struct record *record;
     while ((record = log_frame_record(frame, &offset))) {
+        if (record->seq <= reading->start.seq)
+            continue;
         if (recovery->apply(recovery->context, record) != TIDE_OK)
             return error_set(error, TIDE_MEMORY, "%s: out of memory for the documents", recovery->directory);
         recovery->last_time_us = record->time_us;
     }
     recovery->events += frame->header.events;
+    recovery->bytes += frame->header.bytes;
     if (frame_index_add_frame(recovery->index, frame->header.first_seq, frame->offset) != TIDE_OK)
         return error_set(error, TIDE_MEMORY, "out of memory");
     return TIDE_OK;
@@ -121,11 +143,61 @@ static enum tide_status segment_join(struct reading *reading, const struct segme
     return TIDE_OK;
 }
 
+/* Goes to where reading begins in a segment that was joined: its first frame, or the place behind the snapshot. */
+static enum tide_status reading_begin(struct reading *reading, struct log_reader *reader, uint64_t *offset,
+                                      struct tide_error *error)
+{
+    const struct snapshot_header *start = &reading->start;
+    uint64_t first_seq = log_reader_header(reader)->first_seq, bytes;
+    *offset = SEGMENT_HEADER_BYTES;
+    if (start->seq == 0 || first_seq != start->segment_first_seq || start->segment_offset % FRAME_ALIGNMENT != 0)
+        return TIDE_OK;
+    enum tide_status status = log_reader_file_bytes(reader, &bytes, error);
+    if (status != TIDE_OK || start->segment_offset > bytes || start->segment_offset < SEGMENT_HEADER_BYTES)
+        return status;
+    struct log_frame frame;
+    log_reader_seek(reader, start->segment_offset);
+    enum log_found found = log_reader_next(reader, &frame, error);
+    if (found == LOG_FOUND_ERROR)
+        return error->status;
+    if (found == LOG_FOUND_END || (found == LOG_FOUND_FRAME && frame.header.first_seq == start->seq + 1)) {
+        *offset = start->segment_offset;
+        reading->expected = start->seq + 1;
+        frame_index_leave_out(reading->recovery->index, *offset);
+    }
+    log_reader_seek(reader, *offset);
+    return TIDE_OK;
+}
+
+/* Passes over a sealed segment that the snapshot covers, if its last frame says that it ends where the next begins. */
+static enum tide_status sealed_pass(struct reading *reading, struct log_reader *reader, uint64_t next_first_seq,
+                                    bool *passed, struct tide_error *error)
+{
+    struct log_frame frame;
+    uint64_t bytes;
+    *passed = false;
+    enum tide_status status = log_reader_file_bytes(reader, &bytes, error);
+    if (status != TIDE_OK || bytes < SEGMENT_HEADER_BYTES + FRAME_HEADER_BYTES)
+        return status;
+    log_reader_seek(reader, bytes - FRAME_HEADER_BYTES);
+    enum log_found found = log_reader_next(reader, &frame, error);
+    log_reader_seek(reader, SEGMENT_HEADER_BYTES);
+    if (found == LOG_FOUND_ERROR)
+        return error->status;
+    *passed = found == LOG_FOUND_FRAME && frame.header.kind == FRAME_SEALED && frame.header.first_seq == next_first_seq;
+    if (*passed) {
+        reading->expected = next_first_seq;
+        reading->recovery->position.sealed_bytes += bytes;
+        reading->recovery->position.sealed_count++;
+        frame_index_leave_out(reading->recovery->index, bytes);
+    }
+    return TIDE_OK;
+}
+
 /* Reads frames as long as they are valid and in order. Returns what stands behind them, or ERROR with the error. */
 static enum log_found frames_read(struct reading *reading, struct log_reader *reader, struct log_frame *frame,
                                   uint64_t *end, uint8_t *last_kind, struct tide_error *error)
 {
-    *end = SEGMENT_HEADER_BYTES;
     *last_kind = FRAME_EVENTS;
     for (;;) {
         enum log_found found = log_reader_next(reader, frame, error);
@@ -152,14 +224,19 @@ static enum tide_status sealed_read(struct reading *reading, uint64_t first_seq,
     enum tide_status status = log_reader_open(recovery->directory, name, &reader, told);
     if (status != TIDE_OK)
         return status;
+    uint64_t end = SEGMENT_HEADER_BYTES;
+    bool passed = false;
     status = segment_join(reading, log_reader_header(reader), name, told);
     if (status == TIDE_OK && first_seq != log_reader_header(reader)->first_seq) /* events would look for another name */
         status = error_set(told, TIDE_CORRUPT,
                            "%s/%s: begins with seq %" PRIu64 ", not as its name says; see tidemark repair",
                            recovery->directory, name, log_reader_header(reader)->first_seq);
-    if (status == TIDE_OK) {
+    if (status == TIDE_OK && next_first_seq <= reading->start.seq + 1)
+        status = sealed_pass(reading, reader, next_first_seq, &passed, told);
+    else if (status == TIDE_OK)
+        status = reading_begin(reading, reader, &end, told);
+    if (status == TIDE_OK && !passed) {
         struct log_frame frame;
-        uint64_t end;
         uint8_t last_kind;
         enum log_found found = frames_read(reading, reader, &frame, &end, &last_kind, told);
         recovery->position.sealed_bytes += end;
@@ -185,6 +262,11 @@ static enum tide_status tail_judge(struct reading *reading, struct log_reader *r
 {
     struct tide_error local = {0};
     struct tide_error *told = error ? error : &local;
+    if (reading->durable >= reading->expected)
+        return error_set(told, TIDE_CORRUPT,
+                         "%s/%s: damaged at offset %" PRIu64 ": seqs %" PRIu64 " to %" PRIu64
+                         " were durable, a snapshot says; see tidemark repair",
+                         reading->recovery->directory, SEGMENT_ACTIVE_NAME, end, reading->expected, reading->durable);
     if (found == LOG_FOUND_BAD)
         found = log_reader_resync(reader, frame, told);
     for (; found == LOG_FOUND_FRAME; found = log_reader_resync(reader, frame, told)) {
@@ -288,10 +370,12 @@ static enum tide_status active_read(struct reading *reading, struct log_reader *
     struct tide_error local = {0};
     struct tide_error *told = error ? error : &local;
     enum tide_status status = segment_join(reading, log_reader_header(reader), name, told);
+    uint64_t end;
+    if (status == TIDE_OK)
+        status = reading_begin(reading, reader, &end, told);
     if (status != TIDE_OK)
         return status;
     struct log_frame frame;
-    uint64_t end;
     uint8_t last_kind;
     enum log_found found = frames_read(reading, reader, &frame, &end, &last_kind, told);
     if (found == LOG_FOUND_ERROR)
@@ -368,11 +452,82 @@ static enum tide_status sealed_read_all(struct reading *reading, uint64_t active
     return status;
 }
 
-enum tide_status recovery_run(struct recovery *recovery, struct tide_error *error)
+/* ---- Snapshots ---- */
+
+/* Loads the newest snapshot that can be used. One that can't is counted and passed over, whatever is wrong with it. */
+static enum tide_status snapshot_begin(struct reading *reading, struct tide_error *error)
 {
-    struct reading reading = {.recovery = recovery, .expected = 1};
+    struct recovery *recovery = reading->recovery;
+    uint64_t start_us = now_us();
+    for (; reading->candidate < reading->list.count; reading->candidate++) {
+        struct snapshot snapshot;
+        enum tide_status status = snapshot_open(&snapshot, recovery->directory, reading->list.seqs[reading->candidate],
+                                                recovery->position.database_id, error);
+        bool loads = status == TIDE_OK;
+        if (loads)
+            status = recovery->load(recovery->context, &snapshot, error);
+        if (status == TIDE_OK) {
+            reading->start = snapshot.header;
+            reading->durable = snapshot.header.seq;
+            recovery->last_time_us = snapshot.header.last_time_us;
+            recovery->snapshot = (struct tide_snapshot){
+                .seq = snapshot.header.seq, .records = snapshot.trailer.records, .bytes = snapshot.bytes};
+            recovery->snapshot_us = now_us() - start_us;
+        }
+        snapshot_close(&snapshot);
+        if (status == TIDE_OK || status == TIDE_MEMORY)
+            return status;
+        recovery->snapshots_bad += status != TIDE_NOT_FOUND; /* another process has removed it */
+        if (loads && (status = recovery->reset(recovery->context, error)) != TIDE_OK)
+            return status;
+    }
+    return TIDE_OK;
+}
+
+/* The snapshot that was loaded is newer than the log: forgets what was read. For writing it is given another name,
+ * since the log goes on with other events of the same seqs; that must be durable before they are. */
+static enum tide_status snapshot_refuse(struct reading *reading, struct tide_error *error)
+{
+    struct recovery *recovery = reading->recovery;
+    char name[SEGMENT_NAME_BYTES], aside[SEGMENT_NAME_BYTES + sizeof SNAPSHOT_ASIDE_PREFIX];
+    snapshot_name(name, reading->start.seq);
+    snprintf(aside, sizeof aside, "%s%s", SNAPSHOT_ASIDE_PREFIX, name);
+    recovery->snapshots_bad++;
+    reading->candidate++;
+    frame_index_clear(recovery->index);
+    enum tide_status status = recovery->reset(recovery->context, error);
+    if (status != TIDE_OK || recovery->read_only)
+        return status;
+    char *from = file_path(recovery->directory, name), *to = file_path(recovery->directory, aside);
+    int result = from && to ? file_rename(from, to) : -ENOMEM;
+    if (result == 0)
+        result = file_sync_directory(recovery->directory);
+    free(from);
+    free(to);
+    return file_fault(recovery, name, result, error);
+}
+
+/* One that was not finished. If it can't be removed it does no harm, and the next snapshot is written over it. */
+static void snapshot_temporary_remove(const struct recovery *recovery)
+{
+    char *path = file_path(recovery->directory, SNAPSHOT_TEMPORARY_NAME);
+    if (path)
+        file_unlink(path);
+    free(path);
+}
+
+/* Reads snapshot and log once. *newer: the snapshot is of a seq that the log doesn't reach. */
+static enum tide_status read_once(struct reading *reading, bool *newer, struct tide_error *error)
+{
+    struct recovery *recovery = reading->recovery;
+    *newer = false;
+    reading->expected = 1;
+    reading->durable = 0;
+    reading->start = (struct snapshot_header){0};
     recovery->position = (struct log_position){.next_seq = 1, .offset = SEGMENT_HEADER_BYTES, .active_first_seq = 1};
-    recovery->events = recovery->last_time_us = recovery->torn_bytes = recovery->torn_seq = 0;
+    recovery->events = recovery->bytes = recovery->last_time_us = recovery->torn_bytes = recovery->torn_seq = 0;
+    recovery->snapshot = (struct tide_snapshot){0};
+    recovery->snapshot_us = 0;
     recovery->clean_close = false;
     struct log_reader *reader;
     const char *name;
@@ -380,9 +535,33 @@ enum tide_status recovery_run(struct recovery *recovery, struct tide_error *erro
     if (status != TIDE_OK || !reader)
         return status;
     memcpy(recovery->position.database_id, log_reader_header(reader)->database_id, DATABASE_ID_BYTES);
-    status = sealed_read_all(&reading, log_reader_header(reader)->first_seq, error);
+    status = snapshot_begin(reading, error);
     if (status == TIDE_OK)
-        status = active_read(&reading, reader, name, error);
+        status = sealed_read_all(reading, log_reader_header(reader)->first_seq, error);
+    if (status == TIDE_OK)
+        status = active_read(reading, reader, name, error);
+    *newer = status == TIDE_OK && reading->expected <= reading->start.seq;
     log_reader_close(reader);
+    return status;
+}
+
+enum tide_status recovery_run(struct recovery *recovery, struct tide_error *error)
+{
+    struct reading reading = {.recovery = recovery};
+    struct tide_error local = {0};
+    struct tide_error *told = error ? error : &local;
+    bool newer = true;
+    recovery->snapshots_bad = 0;
+    /* Before the active segment is opened: another process may write, and a snapshot of its is no newer than the log
+     * that we see afterwards. */
+    enum tide_status status = snapshot_list_read(recovery->directory, &reading.list, told);
+    if (status == TIDE_OK && reading.list.temporary && !recovery->read_only)
+        snapshot_temporary_remove(recovery);
+    while (status == TIDE_OK && newer) {
+        status = read_once(&reading, &newer, told);
+        if (status == TIDE_OK && newer)
+            status = snapshot_refuse(&reading, told);
+    }
+    snapshot_list_free(&reading.list);
     return status;
 }

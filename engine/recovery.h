@@ -6,6 +6,7 @@
 #include "format.h"
 #include "frame_index.h"
 #include "log.h"
+#include "snapshot_file.h"
 #include "tidemark.h"
 
 struct recovery {
@@ -14,12 +15,18 @@ struct recovery {
     bool read_only;        /* nothing is created, cut, renamed or synced */
     struct frame_index *index;
     enum tide_status (*apply)(void *context, const struct record *record); /* OK or MEMORY */
+    /* Brings in the documents of an open snapshot; nothing was applied before. Forgets whatever was applied or loaded.
+     */
+    enum tide_status (*load)(void *context, const struct snapshot *snapshot, struct tide_error *error);
+    enum tide_status (*reset)(void *context, struct tide_error *error);
     void *context;
     /* Out: */
     struct log_position position;
-    uint64_t events, last_time_us;
-    uint64_t torn_bytes, torn_seq; /* what was cut, or passed over; torn_seq: the first seq that is gone */
-    bool clean_close;              /* the last frame was an end mark */
+    uint64_t events, bytes, last_time_us; /* bytes: of the frames that were read */
+    struct tide_snapshot snapshot;        /* that it began with; seq 0: none */
+    uint64_t snapshot_us, snapshots_bad;  /* the time for it; how many could not be used */
+    uint64_t torn_bytes, torn_seq;        /* what was cut, or passed over; torn_seq: the first seq that is gone */
+    bool clean_close;                     /* the last frame was an end mark */
 };
 
 /* Creates the log in an empty directory (or finishes a creation, or a sealing, that was interrupted), else reads all of

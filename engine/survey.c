@@ -19,6 +19,7 @@
 #include "error.h"
 #include "file.h"
 #include "log_reader.h"
+#include "snapshot_file.h"
 
 enum { PROGRESS_BYTES = 4 << 20 };
 
@@ -117,13 +118,18 @@ static enum tide_status frame_keep(struct survey *survey, struct survey_file *fi
     return piece_add(file, &piece, error);
 }
 
-/* Whether a frame at or behind `offset` says that the seq `expected` was durable. Leaves the reader at `offset`. */
+/* Whether a snapshot, or a frame at or behind `offset`, says that the seq `expected` was durable. Leaves the reader at
+ * `offset`. */
 static enum tide_status was_durable(struct survey *survey, struct log_reader *reader, uint64_t offset, bool *durable,
                                     struct tide_error *error)
 {
     struct log_frame frame;
     *durable = false;
     log_reader_seek(reader, offset);
+    if (survey->snapshot_seq >= survey->expected) {
+        *durable = true;
+        return TIDE_OK;
+    }
     enum log_found found = log_reader_next(reader, &frame, error);
     if (found == LOG_FOUND_BAD)
         found = log_reader_resync(reader, &frame, error);
@@ -148,6 +154,22 @@ static enum tide_status torn_add(struct survey *survey, struct survey_file *file
     return piece_add(file, &piece, error);
 }
 
+/* Nothing of the file is whole from `offset` on. Of the active segment a snapshot may know how far it went: a gap up to
+ * there keeps the seqs from being given out again, and the snapshot good. */
+static enum tide_status end_damaged(struct survey *survey, struct survey_file *file, uint64_t offset, uint64_t bytes,
+                                    struct tide_error *error)
+{
+    struct piece gap = {.kind = PIECE_GAP, .first_seq = survey->expected, .last_seq = survey->snapshot_seq};
+    bool known = !file->sealed && survey->snapshot_seq >= survey->expected;
+    enum tide_status status = damage_add(survey, file, offset, bytes, survey->expected, known ? gap.last_seq : 0,
+                                         "damaged up to the end of the file", error);
+    if (status != TIDE_OK || !known)
+        return status;
+    survey->report.missing_events += gap.last_seq - gap.first_seq + 1;
+    survey->expected = gap.last_seq + 1;
+    return piece_add(file, &gap, error);
+}
+
 /* What to do where the expected frame isn't, at `offset`. *more: the reader stands at a frame again. */
 static enum tide_status break_survey(struct survey *survey, struct survey_file *file, struct log_reader *reader,
                                      uint64_t offset, uint64_t file_bytes, bool *more, struct tide_error *error)
@@ -166,8 +188,7 @@ static enum tide_status break_survey(struct survey *survey, struct survey_file *
     if (found == LOG_FOUND_ERROR)
         return error->status;
     if (found == LOG_FOUND_END)
-        return damage_add(survey, file, offset, file_bytes - offset, survey->expected, 0,
-                          "damaged up to the end of the file", error);
+        return end_damaged(survey, file, offset, file_bytes - offset, error);
     *more = true;
     log_reader_seek(reader, frame.offset);
     if (frame.header.first_seq < survey->expected && frame_holds_events(&frame.header)) {
@@ -389,6 +410,8 @@ enum tide_status survey_run(struct survey *survey, struct tide_error *error)
     enum tide_status status = files_list(survey, error);
     if (status == TIDE_OK)
         status = id_find(survey, error);
+    if (status == TIDE_OK)
+        survey->snapshot_seq = snapshot_newest_seq(survey->directory, survey->database_id);
     for (size_t i = 0; i < survey->count && status == TIDE_OK; i++) {
         status = file_survey(survey, &survey->files[i], error);
         /* The writer sealed the active segment under our eyes: what it holds now comes behind. */

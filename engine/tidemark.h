@@ -75,6 +75,8 @@ enum tide_durability { TIDE_DURABILITY_DEFAULT, TIDE_ACCEPTED, TIDE_DURABLE };
 #define TIDE_SEGMENT_BYTES_MAX (UINT64_C(1) << 40)
 #define TIDE_DOCUMENT_BYTES_MIN UINT64_C(2)
 #define TIDE_DOCUMENT_BYTES_MAX (UINT64_C(1) << 30)
+#define TIDE_SNAPSHOT_LOG_BYTES_MIN (UINT64_C(1) << 20)
+#define TIDE_NO_SNAPSHOTS UINT64_MAX /* snapshot_log_bytes: none but those that are asked for */
 #define TIDE_ID_BYTES_MAX 255
 #define TIDE_NAME_BYTES_MAX 64
 #define TIDE_NO_TIMEOUT UINT64_MAX    /* wait as long as it takes */
@@ -90,6 +92,7 @@ struct tide_options {
     uint64_t timeout_ms;             /* longest wait of a write, for room or durability; none */
     uint64_t segment_bytes;          /* size at which a segment is sealed; 256 MiB */
     uint64_t document_bytes_max;     /* larger documents are refused; 16 MiB */
+    uint64_t snapshot_log_bytes;     /* bytes of log after which a snapshot is made; 1 GiB, TIDE_NO_SNAPSHOTS: never */
     enum tide_sync sync;             /* TIDE_SYNC_BATCH */
     enum tide_durability durability; /* TIDE_ACCEPTED */
     bool read_only;                  /* no writer, no lock, nothing in the directory changes */
@@ -229,6 +232,35 @@ enum tide_status tide_flush(struct tide_engine *engine, uint64_t timeout_ms, uin
 enum tide_status tide_wait(struct tide_engine *engine, uint64_t seq, enum tide_level level, uint64_t timeout_ms,
                            struct tide_error *error);
 
+/* ---- Snapshots -------------------------------------------------------------------------------------------------- */
+
+/* A file with all documents as of one seq, from which opening starts instead of from the log's beginning. */
+struct tide_snapshot {
+    uint64_t seq;         /* the state is that behind this event */
+    uint64_t records;     /* documents; one that changed meanwhile may count twice */
+    uint64_t bytes;       /* of the file */
+    uint64_t duration_us; /* that making it took; 0: an earlier opening made it */
+};
+
+/* Makes a snapshot of at least everything accepted before the call, beside readers and writers, and waits until it is
+ * durable under its name; several calls at the same time may share one. `made` may be NULL. A failure leaves the engine
+ * as it was. Errors: READ_ONLY, IO, FULL, MEMORY, FAILED, CLOSED. */
+enum tide_status tide_snapshot(struct tide_engine *engine, struct tide_snapshot *made, struct tide_error *error);
+
+/* A snapshot of a directory that need not be open. */
+struct tide_snapshot_file {
+    const char *name; /* within the directory */
+    uint64_t seq, records, bytes;
+    uint64_t created_us; /* since 1970 */
+    const char *fault;   /* NULL: whole; else a message, which begins with the name */
+};
+
+/* Calls `visit` for each snapshot of the directory, the newest first. `whole`: every byte is read and checked, not only
+ * header and footer. Errors: NOT_FOUND, IO, MEMORY. */
+enum tide_status tide_snapshots(const char *path, bool whole,
+                                void (*visit)(void *context, const struct tide_snapshot_file *file), void *context,
+                                struct tide_error *error);
+
 /* ---- Events ----------------------------------------------------------------------------------------------------- */
 
 enum tide_event_type {
@@ -323,7 +355,16 @@ enum tide_status tide_health(struct tide_engine *engine, struct tide_error *erro
     X(recovery_ms, "time that opening took")                                                                           \
     X(recovered_events, "events read while opening")                                                                   \
     X(torn_bytes, "bytes that opening cut from a torn tail")                                                           \
-    X(torn_seq, "first seq of the torn tail, 0 without one")
+    X(torn_seq, "first seq of the torn tail, 0 without one")                                                           \
+    X(snapshot_seq, "seq of the newest snapshot, made or begun with; 0 without one")                                   \
+    X(snapshot_documents, "documents in it")                                                                           \
+    X(snapshot_bytes, "bytes of its file")                                                                             \
+    X(snapshot_ms, "time that making it took, 0 when it was made before opening")                                      \
+    X(snapshots, "snapshots made since opening")                                                                       \
+    X(snapshots_failed, "snapshots that failed since opening")                                                         \
+    X(snapshots_bad, "snapshots that opening could not use: damaged, foreign, or newer than the log")                  \
+    X(recovered_snapshot_seq, "seq of the snapshot that opening began with, 0 without one")                            \
+    X(recovered_snapshot_ms, "time that reading it took")
 
 struct tide_stats {
 #define X(name, meaning) uint64_t name;
@@ -346,13 +387,14 @@ struct tide_report {
     bool torn, clean_close, in_use;             /* in_use: a process has the lock */
     uint8_t database_id[16];
     uint32_t format_version;
-    uint64_t removed_bytes; /* repair: what went to the side file */
-    char removed_file[300]; /* repair: its name, "" without one */
+    uint64_t snapshots, snapshots_bad; /* verify: looked at, and of these unfit; the log does not need them */
+    uint64_t removed_bytes;            /* repair: what went to the side file */
+    char removed_file[300];            /* repair: its name, "" without one */
 };
 
 /* One finding: damage, a gap or a torn tail. `file` is the name within the directory. Seqs are 0 where unknown. */
 struct tide_finding {
-    const char *kind; /* "damage", "gap" (told by an earlier repair) or "torn" */
+    const char *kind; /* "damage", "gap" (told by an earlier repair), "torn", or "snapshot" (one that is unfit) */
     const char *file;
     uint64_t offset, bytes, first_seq, last_seq;
     const char *message;

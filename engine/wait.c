@@ -83,7 +83,7 @@ static bool wait_until(pthread_cond_t *condition, pthread_mutex_t *mutex, uint64
 
 /* Counts this call as waiting, and leaves the mutex locked; CLOSED, and not locked, when a close has begun, which then
  * waits for no more of them. */
-static enum tide_status waiter_enter(struct tide_engine *engine, struct tide_error *error)
+enum tide_status waiter_enter(struct tide_engine *engine, struct tide_error *error)
 {
     pthread_mutex_lock(&engine->mutex);
     if (atomic_load(&engine->closing)) {
@@ -96,7 +96,7 @@ static enum tide_status waiter_enter(struct tide_engine *engine, struct tide_err
 }
 
 /* The last one lets a close go on, which frees the engine: nothing of it may be touched behind this. */
-static void waiter_leave(struct tide_engine *engine)
+void waiter_leave(struct tide_engine *engine)
 {
     /* Release; pairs with the acquire in calls_end. */
     atomic_fetch_sub_explicit(&engine->waiters, 1, memory_order_release);

@@ -85,7 +85,7 @@ static uint64_t batch_due_us(struct tide_engine *engine)
     uint64_t pending = channel_tail(channel) - channel->head;
     uint64_t written = atomic_load_explicit(&engine->written, memory_order_relaxed);
     uint64_t sync_due = wanted_sync_due_us(engine);
-    if (engine->stop || sync_due == 0)
+    if (engine->stop || sync_due == 0 || snapshot_calls(engine))
         return 0;
     if (pending == 0)
         return sync_due;
@@ -233,6 +233,7 @@ static enum tide_status batch_take(struct writer *writer, struct batch *batch, s
 static void batch_retire(struct writer *writer)
 {
     struct tide_engine *engine = writer->engine;
+    writer->replaced_count = snapshot_keep(engine, writer->replaced, writer->replaced_count);
     for (size_t i = 0; i < writer->replaced_count; i++)
         reclaim_block(engine->reclaim, writer->replaced[i], record_size(writer->replaced[i]));
     for (size_t i = 0; i < writer->deletion_count; i++)
@@ -272,6 +273,7 @@ static enum tide_status writer_step(struct writer *writer, struct tide_error *er
     struct tide_engine *engine = writer->engine;
     uint64_t written = atomic_load_explicit(&engine->written, memory_order_relaxed);
     relocation_end(&writer->relocation, engine);
+    snapshot_attend(engine, writer->last_time_us);
     if (channel_tail(&engine->channel) != engine->channel.head) {
         struct batch batch;
         enum tide_status status = batch_take(writer, &batch, error);
@@ -285,6 +287,7 @@ static enum tide_status writer_step(struct writer *writer, struct tide_error *er
         batch_retire(writer);
         channel_release(&engine->channel, batch.block_bytes, batch.events);
         watermarks_raise(engine, written); /* after the release: it also tells listeners of the room */
+        snapshot_note_bytes(engine, batch.frame_bytes);
     }
     pthread_mutex_lock(&engine->mutex);
     bool sync = sync_wanted(engine) || (engine->options.sync == TIDE_SYNC_BATCH && written > log_durable(engine->log));

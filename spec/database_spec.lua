@@ -60,7 +60,7 @@ describe("opening", function()
     local limits = {
       batch_size = { 1, 1000000 }, flush_interval_ms = { 1, 86400000 }, batch_bytes_max = { 4096, 1 << 30 },
       pending_bytes_max = { 65536, 64 << 30 }, sync_interval_ms = { 1, 86400000 }, timeout_ms = { 1 },
-      segment_bytes = { 1 << 20, 1 << 40 }, document_bytes_max = { 2, 1 << 30 },
+      segment_bytes = { 1 << 20, 1 << 40 }, document_bytes_max = { 2, 1 << 30 }, snapshot_log_bytes = { 1 << 20 },
     }
     for name, range in pairs(limits) do
       raises(name, tidemark.open, workspace.path(), { [name] = range[1] - 1 })

@@ -2,7 +2,7 @@ local info = {
   usage = [[
 usage: tidemark info DIR [--json]
 
-Tells what the directory holds: documents, collections, the log. Works beside a process that has it open.
+Tells what the directory holds: documents, collections, the log, snapshots. Works beside a process that has it open.
 
 example:
   tidemark info data/blog
@@ -19,6 +19,7 @@ function info.main(common, arguments)
   local tools = require "tidemark.tools"
   local report, message = tools.verify(rest[1], function() end, function() end)
   if not report then common.fail(3, "%s", message) end
+  local snapshots = tools.snapshots(rest[1]) or {}
   local documents = {}
   local db <close> = require "tidemark".open(rest[1], { read_only = true })
   if db then
@@ -40,6 +41,12 @@ function info.main(common, arguments)
     parts[#parts + 1] = ('"first_time_us":%d,"last_time_us":%d'):format(report.first_time_us, report.last_time_us)
     local collections = {}
     for i, row in ipairs(documents) do collections[i] = ('"%s":%d'):format(row[1], row[2]) end
+    local told = {}
+    for i, file in ipairs(snapshots) do
+      told[i] = ('{"file":"%s","seq":%d,"documents":%d,"bytes":%d,"created_us":%d,"fault":%s}'):format(file.file, file.seq,
+        file.documents, file.bytes, file.created_us, file.fault and '"' .. file.fault:gsub('[%c"\\]', " ") .. '"' or "null")
+    end
+    parts[#parts + 1] = '"snapshots":[' .. table.concat(told, ",") .. "]"
     parts[#parts + 1] = '"collections":{' .. table.concat(collections, ",") .. "}"
     common.write("{", table.concat(parts, ","), "}\n")
     return 0
@@ -47,6 +54,10 @@ function info.main(common, arguments)
   for _, row in ipairs(rows) do common.write(("%-16s %s\n"):format((row[1]:gsub("_", " ")), tostring(row[2]))) end
   common.write(("%-16s %s\n%-16s %s\n"):format("first event", when(report.first_time_us), "last event",
     when(report.last_time_us)))
+  for _, file in ipairs(snapshots) do
+    common.write(("snapshot %s: %s\n"):format(file.file, file.fault or ("%d documents, %d bytes, %s"):format(file.documents,
+      file.bytes, when(file.created_us))))
+  end
   if not db then common.write("the documents can't be read: see tidemark verify\n") end
   for _, row in ipairs(documents) do common.write(("collection %s: %d documents\n"):format(row[1], row[2])) end
   return 0

@@ -8,12 +8,14 @@ local commands = {
   dump = "the events of the log, one a line",
   info = "what a directory holds",
   repair = "cut out what is damaged",
+  snapshot = "write the state to a file from which opening starts",
   load = "a load test of an HTTP server or of the engine",
   bench = "what this machine gives a script",
   version = "the version",
   help = "this text, or a command's",
 }
-local order = { "run", "serve", "load", "import", "export", "verify", "dump", "info", "repair", "bench", "version", "help" }
+local order = { "run", "serve", "load", "import", "export", "verify", "dump", "info", "repair", "snapshot", "bench",
+  "version", "help" }
 
 local common = {}
 

@@ -29,7 +29,7 @@ examples:
 
 local engine_numbers = {
   "batch-size", "flush-interval-ms", "batch-bytes-max", "pending-bytes-max", "sync-interval-ms", "timeout-ms",
-  "segment-bytes", "document-bytes-max",
+  "segment-bytes", "document-bytes-max", "snapshot-log-bytes",
 }
 
 -- Name, default, least, greatest.

@@ -3,9 +3,9 @@ local verify = {
 usage: tidemark verify DIR [--json]
 
 Reads the whole log: checksums, the order of seqs, how segments join. Says what is damaged and whether a crash left a torn
-tail, each with file, offset and seqs. Works beside a process that has the directory open.
+tail, each with file, offset and seqs; and which snapshots are unfit. Works beside a process that has the directory open.
 
-Exit status: 0 all is whole, 1 damage or a torn tail was found.
+Exit status: 0 all is whole, 1 damage, a torn tail or an unfit snapshot was found.
 
 example:
   tidemark verify data/blog
@@ -20,6 +20,7 @@ end
 
 --- A finding as a line for people.
 function verify.line(finding)
+  if finding.kind == "snapshot" then return ("snapshot: %s: %s\n"):format(finding.file, finding.message) end
   return ("%s: %s: offset %d: %s%s\n"):format(finding.kind, finding.file, finding.offset, finding.message, seqs(finding))
 end
 
@@ -39,18 +40,21 @@ function verify.main(common, arguments)
   end, update)
   finish()
   if not report then common.fail(3, "%s", message) end
-  local whole = report.damages == 0 and not report.torn
+  local whole = report.damages == 0 and not report.torn and report.snapshots_bad == 0
   if options.json then
     common.write(('{"kind":"summary","whole":%s,"events":%d,"first_seq":%d,"last_seq":%d,"damages":%d,'
-      .. '"missing_events":%d,"torn_bytes":%d}\n'):format(tostring(whole), report.events, report.first_seq, report.last_seq,
-      report.damages, report.missing_events, report.torn_bytes))
+      .. '"missing_events":%d,"torn_bytes":%d,"snapshots":%d,"snapshots_bad":%d}\n'):format(tostring(whole), report.events,
+      report.first_seq, report.last_seq, report.damages, report.missing_events, report.torn_bytes, report.snapshots,
+      report.snapshots_bad))
   elseif whole then
     common.write(("whole: %d events in %d segments, %d bytes\n"):format(report.events, report.segments, report.log_bytes))
   elseif report.damages > 0 then
     common.write(("%d damages, %d events missing; tidemark repair cuts them out\n"):format(report.damages,
       report.missing_events))
-  else
+  elseif report.torn then
     common.write "a torn tail, as a crash leaves it: opening the database cuts it\n"
+  else
+    common.write "the log is whole; opening does without the snapshots named above\n"
   end
   return whole and 0 or 1
 end

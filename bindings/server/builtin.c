@@ -68,6 +68,9 @@ static const struct {
     FIGURE(pending_bytes, "pending_bytes", "gauge", 1, "Bytes accepted and not yet written."),
     FIGURE(log_bytes, "log_bytes", "gauge", 1, "Bytes of the log."),
     FIGURE(segments, "segments", "gauge", 1, "Segments of the log."),
+    FIGURE(snapshot_seq, "snapshot_seq", "gauge", 1, "Seq of the newest snapshot."),
+    FIGURE(snapshots, "snapshots_total", "counter", 1, "Snapshots made."),
+    FIGURE(snapshots_failed, "snapshots_failed_total", "counter", 1, "Snapshots that failed."),
     FIGURE(memory_bytes, "memory_bytes", "gauge", 1, "Memory taken for documents and the map."),
 #undef FIGURE
 };

@@ -170,6 +170,18 @@ static void line_durable_one(void)
     result_latencies(workers[0].latencies);
 }
 
+static atomic_bool snapshots_run; /* relaxed: nothing is read behind it */
+static uint64_t snapshot_count;   /* of the thread below, until it is joined */
+
+static void *snapshots_main(void *context)
+{
+    while (atomic_load_explicit(&snapshots_run, memory_order_relaxed)) {
+        store.snapshot();
+        snapshot_count++;
+    }
+    return context;
+}
+
 /* Creates on schedule; latency counts from when each was due. */
 static void create_on_schedule(struct worker *worker, void *thread)
 {
@@ -189,13 +201,23 @@ static void create_on_schedule(struct worker *worker, void *thread)
     }
 }
 
-static void line_latency(void)
+/* `beside_snapshots`: one after the other is made meanwhile. */
+static void line_latency(bool beside_snapshots)
 {
     struct worker worker;
+    pthread_t thread;
     arguments.documents = arguments.rate * arguments.seconds;
     articles_prepare(arguments.documents);
     store.open(arguments.directory, false, arguments.documents);
+    atomic_store_explicit(&snapshots_run, beside_snapshots, memory_order_relaxed);
+    if (beside_snapshots && pthread_create(&thread, NULL, snapshots_main, NULL) != 0)
+        fail("cannot start a thread");
     uint64_t taken = workers_run(&worker, 1, create_on_schedule, 0);
+    atomic_store_explicit(&snapshots_run, false, memory_order_relaxed);
+    if (beside_snapshots) {
+        pthread_join(thread, NULL);
+        result_number("snapshots", (double)snapshot_count);
+    }
     check_count(worker.operations);
     result_rate(worker.operations, taken);
     result_latencies(worker.latencies);
@@ -450,11 +472,10 @@ static void line_put(void)
 
 /* ---- Opening ---- */
 
-static void line_recovery(void)
+/* Opens what was closed, up to the first get; returns the time. */
+static uint64_t open_again(void)
 {
     char article[ARTICLE_BYTES];
-    load();
-    store.close();
     uint64_t start = now_ns();
     store.open(arguments.directory, false, arguments.documents);
     void *thread = store.thread_begin();
@@ -464,7 +485,32 @@ static void line_recovery(void)
     if (sum != article_sum(articles[arguments.documents / 2], ARTICLE_BYTES))
         fail("%s gave another value back", store.name);
     check_count(arguments.documents);
-    result_rate(arguments.documents, taken);
+    return taken;
+}
+
+static void line_recovery(void)
+{
+    load();
+    store.close();
+    result_rate(arguments.documents, open_again());
+}
+
+/* Documents that were replaced, `queries` times in all: opening from the log alone, then with a snapshot of them. */
+static void line_recovery_snapshot(void)
+{
+    struct worker worker;
+    load();
+    workers_run(&worker, 1, replace_all, 0);
+    store.close();
+    uint64_t from_log = open_again();
+    uint64_t start = now_ns();
+    store.snapshot();
+    uint64_t snapshot = now_ns() - start;
+    store.close();
+    uint64_t from_snapshot = open_again();
+    result_rate(arguments.documents, from_snapshot);
+    result_number("seconds_from_log", (double)from_log * 1e-9);
+    result_number("seconds_of_snapshot", (double)snapshot * 1e-9);
 }
 
 int main(int argc, char **argv)
@@ -481,7 +527,9 @@ int main(int argc, char **argv)
     else if (strcmp(line, "durable-one") == 0)
         line_durable_one();
     else if (strcmp(line, "latency") == 0)
-        line_latency();
+        line_latency(false);
+    else if (strcmp(line, "latency-snapshots") == 0 && store.snapshot)
+        line_latency(true);
     else if (strcmp(line, "get") == 0)
         line_get(get_all);
     else if (strcmp(line, "get-many") == 0 && store.get_many)
@@ -498,6 +546,8 @@ int main(int argc, char **argv)
         line_put();
     else if (strcmp(line, "recovery") == 0)
         line_recovery();
+    else if (strcmp(line, "recovery-snapshot") == 0 && store.snapshot)
+        line_recovery_snapshot();
     else
         fail("%s has no line %s", store.name, line);
     store.close();

@@ -95,7 +95,11 @@ function lines.all(options)
     { once = true, series = true })
   add("recovery", "opening to the first get, large", "recovery", documents(large),
     { "ceiling", "tidemark", "lmdb", "redis", "tarantool" }, { command = socket_command })
+  add("recovery-snapshot", ("opening with a snapshot, large, behind a log of %d events"):format(11 * large),
+    "recovery-snapshot", documents(large) .. " queries=" .. 10 * large, { "tidemark" })
   add("latency", "create at half of its greatest rate, open loop", "latency", "seconds=2", STORES,
+    { latency = true, half_rate_of = { "create-one", "create/large" } })
+  add("latency-snapshots", "the same, one snapshot after the other meanwhile", "latency-snapshots", "seconds=2", { "tidemark" },
     { latency = true, half_rate_of = { "create-one", "create/large" } })
   return lines
 end
@@ -153,6 +157,11 @@ function lines.goals(figure, best)
     { "Lua get / sum of its parts", of_parts("lua/get", "get/100k/uniform"), 0.9, true },
     { "Lua get of a table / lua-cjson's decode alone", ratio("lua/get", "cjson"), 1, true },
     { "recovery, million events/s", of("recovery", "rate", 1e-6), 3, true },
+    { "recovery with a snapshot, s", of("recovery-snapshot", "seconds"), 0.5 },
+    { "recovery from the log / with a snapshot", of("recovery-snapshot", "seconds_from_log")
+      and of("recovery-snapshot", "seconds_from_log") / of("recovery-snapshot", "seconds"), 10, true },
+    { "create's p99 during snapshots / without", of("latency-snapshots", "p99_us")
+      and of("latency", "p99_us") and of("latency-snapshots", "p99_us") / of("latency", "p99_us"), 2 },
     { "memory a document beyond id and JSON, bytes",
       of("create/large", "memory_bytes_per_document") and of("create/large", "memory_bytes_per_document") - 36 - 256, 64 },
     { "log / (id + JSON)", of("create/large", "disk_bytes_per_byte"), 1.25 },

@@ -26,6 +26,7 @@ struct store {
     /* The sum of article_sum over the values of `count` ids (at most 16), each copied or only looked at. */
     uint64_t (*get_many)(void *thread, const char (*ids)[ID_BYTES], unsigned count, bool copied);
     uint64_t (*count)(void);
+    void (*snapshot)(void);      /* what opening is fast from, made and durable; NULL: not this one's line */
     uint64_t (*log_bytes)(void); /* of what was written; NULL: the directory's files */
 };
 

@@ -17,7 +17,8 @@ static void check(enum tide_status status, const struct tide_error *error)
 static void open_engine(const char *directory, bool durable, uint64_t documents)
 {
     (void)documents;
-    struct tide_options options = {.sync = durable ? TIDE_SYNC_BATCH : TIDE_SYNC_NONE};
+    struct tide_options options = {.sync = durable ? TIDE_SYNC_BATCH : TIDE_SYNC_NONE,
+                                   .snapshot_log_bytes = TIDE_NO_SNAPSHOTS};
     struct tide_error error;
     is_durable = durable;
     check(tide_open(directory, &options, &engine, &error), &error);
@@ -129,6 +130,12 @@ static uint64_t count(void)
     return tide_count(articles);
 }
 
+static void snapshot(void)
+{
+    struct tide_error error;
+    check(tide_snapshot(engine, NULL, &error), &error);
+}
+
 static uint64_t log_bytes(void)
 {
     struct tide_stats stats;
@@ -137,7 +144,7 @@ static uint64_t log_bytes(void)
 }
 
 const struct store store = {.name = "tidemark",
-                            .settings = "defaults; sync = none where nothing need be durable",
+                            .settings = "defaults; sync = none where nothing need be durable; snapshots only where a line says so",
                             .open = open_engine,
                             .close = close_engine,
                             .thread_begin = thread_begin,
@@ -150,4 +157,5 @@ const struct store store = {.name = "tidemark",
                             .get = get,
                             .get_many = get_many,
                             .count = count,
+                            .snapshot = snapshot,
                             .log_bytes = log_bytes};

@@ -107,13 +107,16 @@ static void check_file(void *context, const char *path, uint64_t bytes)
     (void)bytes;
     const char *name = strrchr(path, '/') + 1, *end = strrchr(name, '.');
     bool segment = end && strcmp(end, ".raftlog") == 0;
-    if (!segment && strcmp(name, "lock") != 0)
+    bool snapshot = end && strcmp(end, ".tidesnap") == 0 && strncmp(name, "snapshot-", 9) == 0;
+    if (!segment && !snapshot && strcmp(name, "lock") != 0)
         die("%s is left over", path);
 }
 
 /* ---- A life of the database: from its opening to its closing, or to the machine's stop ---- */
 
 const char directory[] = "/data/blog";
+
+static uint64_t snapshots_taken, snapshots_begun_with;
 
 bool fault_explains(enum tide_status status)
 {
@@ -136,7 +139,28 @@ bool life_begin(struct life *life)
     const char *wrong = model_compare(&model, life->engine, life->collection);
     if (wrong && !disk_struck()) /* reading the log may be what failed */
         die("%s", wrong);
+    struct tide_stats stats;
+    tide_stats(life->engine, &stats);
+    if (stats.snapshots_bad > 0 && !disk_struck())
+        die("%" PRIu64 " snapshots are bad", stats.snapshots_bad);
+    snapshots_begun_with += stats.recovered_snapshot_seq > 0;
     return true;
+}
+
+/* A snapshot, which may fail for itself; then the engine goes on. What is in it was durable. */
+static void snapshot_take(struct life *life)
+{
+    struct tide_snapshot made;
+    struct tide_error error = {.message = ""};
+    enum tide_status status = tide_snapshot(life->engine, &made, &error);
+    if (status != TIDE_OK && !(disk_struck() && fault_explains(status)))
+        die("a snapshot failed without a reason: %s", error.message);
+    if (status != TIDE_OK)
+        return;
+    if (made.seq != model.accepted)
+        die("a snapshot of seq %" PRIu64 ", accepted was %" PRIu64, made.seq, model.accepted);
+    model.acknowledged = made.seq;
+    snapshots_taken++;
 }
 
 bool operate(struct life *life)
@@ -194,8 +218,11 @@ bool life_run(struct life *life)
         return false;
     }
     bool whole = true;
-    for (unsigned i = 0; i < life->operations && whole; i++)
+    for (unsigned i = 1; i <= life->operations && whole; i++) {
         whole = operate(life);
+        if (whole && life->snapshot_after > 0 && i % life->snapshot_after == 0)
+            snapshot_take(life);
+    }
     enum tide_status status = tide_close(life->engine, &error);
     if (status == TIDE_OK && model.accepted > model.acknowledged)
         model.acknowledged = model.accepted;
@@ -207,7 +234,7 @@ bool life_run(struct life *life)
 
 void life_healthy(uint64_t seed, bool large, unsigned operations)
 {
-    struct life life = {.random = seed, .operations = operations, .large = large};
+    struct life life = {.random = seed, .operations = operations, .snapshot_after = 5, .large = large};
     if (!life_run(&life))
         die("a life without faults was not whole");
     disk_files(check_file, NULL);
@@ -231,7 +258,7 @@ static uint64_t sweep_run(const struct sweep *sweep, unsigned operations, unsign
         struct fault fault = sweep->fault;
         fault.at = at;
         disk_fault(&fault);
-        struct life life = {.random = 7, .operations = operations / 2, .large = true};
+        struct life life = {.random = 7, .operations = operations / 2, .snapshot_after = 19, .large = true};
         bool whole = life_run(&life);
         if (!disk_struck()) { /* a second opening has calls of its own */
             life.operations = operations - operations / 2;
@@ -278,7 +305,11 @@ static void sweep_all(unsigned operations)
         for (unsigned round = 1; sweeps[i].opened_again && round <= ROUNDS; round++)
             points += sweep_run(&sweeps[i], 2, round);
     }
-    printf("crashtest sweep: %" PRIu64 " fault points, all as they must be, in %.1f s\n", points, now() - start);
+    printf("crashtest sweep: %" PRIu64 " fault points, all as they must be, in %.1f s (%" PRIu64 " snapshots, %" PRIu64
+           " openings began with one)\n",
+           points, now() - start, snapshots_taken, snapshots_begun_with);
+    if (snapshots_begun_with == 0)
+        die("no opening began with a snapshot");
 }
 
 /* ---- Bits that flip at rest ---- */
@@ -513,6 +544,7 @@ static void random_run(uint64_t seed)
                               .error = random_below(&random, 3) ? EIO : ENOSPC};
         struct life life = {.random = random_next(&random),
                             .operations = (unsigned)random_below(&random, 200),
+                            .snapshot_after = (unsigned)random_below(&random, 40),
                             .large = random_below(&random, 3) == 0};
         disk_fault(&fault);
         bool clean = life_run(&life) && life.operations > 0;

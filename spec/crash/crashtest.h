@@ -16,8 +16,9 @@ double now(void); /* seconds */
 struct life {
     uint64_t random;
     unsigned operations;
-    bool large;       /* documents that fill segments */
-    bool accept_only; /* nothing waits for durability */
+    unsigned snapshot_after; /* so many operations a snapshot is taken, and again after as many; 0: none */
+    bool large;              /* documents that fill segments */
+    bool accept_only;        /* nothing waits for durability */
     struct tide_engine *engine;
     struct tide_collection *collection;
 };
