@@ -22,6 +22,12 @@ const struct segment_header *log_reader_header(const struct log_reader *reader);
 /* Continues at `offset`, a frame boundary. Right after opening it is SEGMENT_HEADER_BYTES. */
 void log_reader_seek(struct log_reader *reader, uint64_t offset);
 
+/* What was read ahead is read again: another process may have written on. */
+void log_reader_forget(struct log_reader *reader);
+
+/* fdatasync of the segment, which another process may write: what was read of it is then durable. 0 or -errno. */
+int log_reader_sync(struct log_reader *reader);
+
 enum log_found {
     LOG_FOUND_FRAME, /* a valid frame */
     LOG_FOUND_END,   /* nothing behind but zeros up to the end of the file */
