@@ -21,6 +21,7 @@
 #include "epoch.h"
 #include "error.h"
 #include "file.h"
+#include "manifest.h"
 #include "recovery.h"
 #include "segment.h"
 #include "thread.h"
@@ -213,6 +214,8 @@ static struct tide_engine *engine_allocate(const char *path, struct tide_error *
 static enum tide_status engine_start(struct tide_engine *engine, struct tide_error *error)
 {
     enum tide_status status = options_complete(&engine->options, error);
+    if (status == TIDE_OK) /* a backup that went on by itself would be one no more */
+        status = manifest_check_open(engine->directory, engine->options.read_only, error);
     if (status == TIDE_OK && !engine->options.read_only)
         status = directory_lock(engine, error);
     if (status != TIDE_OK)
