@@ -8,12 +8,15 @@ local commands = {
   dump = "the events of the log, one a line",
   info = "what a directory holds",
   repair = "cut out what is damaged",
+  backup = "a copy of the log, while it is written",
+  restore = "a database from a backup, as of a seq or a time",
   load = "a load test of an HTTP server or of the engine",
   bench = "what this machine gives a script",
   version = "the version",
   help = "this text, or a command's",
 }
-local order = { "run", "serve", "load", "import", "export", "verify", "dump", "info", "repair", "bench", "version", "help" }
+local order = { "run", "serve", "load", "import", "export", "verify", "dump", "info", "repair", "backup",
+  "restore", "bench", "version", "help" }
 
 local common = {}
 
