@@ -7,6 +7,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <inttypes.h>
+#include <malloc.h>
 #include <pthread.h>
 #include <stdarg.h>
 #include <stdatomic.h>
@@ -15,13 +16,14 @@
 #include <string.h>
 #include <time.h>
 
+#include "crashtest.h"
 #include "disk.h"
-#include "model.h"
 #include "random.h"
 
 static const char usage[] = "usage: crashtest sweep [--operations 120]\n"
                             "       crashtest flips\n"
                             "       crashtest threads [--operations 120]\n"
+                            "       crashtest backup\n"
                             "       crashtest random [--seconds 120] [--seed N]\n"
                             "\n"
                             "The engine on a simulated disk. sweep: a fault at each call on files of a fixed workload. "
@@ -29,13 +31,13 @@ static const char usage[] = "usage: crashtest sweep [--operations 120]\n"
                             "from a seed; without --seed another one each time, with it that one alone. flips: each "
                             "byte of a log changed where it\n"
                             "rests. threads: writers and readers of the same documents, --operations thousands; the "
-                            "log must be the map. Exit status: 0 all was as it must be, 1 not.\n";
+                            "log must be the map. backup: the\n"
+                            "sweep for backups and restores. Exit status: 0 all was as it must be, 1 not.\n";
 
-static struct model model;
-static char what[200]; /* is being done, for a failure's message */
+struct model model;
+char what[200];
 
-static void die(const char *format, ...) __attribute__((format(printf, 1, 2), noreturn));
-static void die(const char *format, ...)
+void die(const char *format, ...)
 {
     va_list arguments;
     va_start(arguments, format);
@@ -46,7 +48,7 @@ static void die(const char *format, ...)
     exit(1);
 }
 
-static double now(void)
+double now(void)
 {
     struct timespec time;
     clock_gettime(CLOCK_MONOTONIC, &time);
@@ -68,7 +70,7 @@ static unsigned thread_count(void)
 
 static unsigned threads_before;
 
-static void check_left_over(void)
+void check_left_over(void)
 {
     if (disk_descriptors() != 0)
         die("%u descriptors are left open", disk_descriptors());
@@ -94,20 +96,12 @@ static void check_file(void *context, const char *path, uint64_t bytes)
 
 static const char directory[] = "/data/blog";
 
-struct life {
-    uint64_t random;
-    unsigned operations;
-    bool large; /* documents that fill segments */
-    struct tide_engine *engine;
-    struct tide_collection *collection;
-};
-
-static bool fault_explains(enum tide_status status)
+bool fault_explains(enum tide_status status)
 {
     return status == TIDE_IO || status == TIDE_FULL || status == TIDE_FAILED || status == TIDE_CLOSED;
 }
 
-static bool life_begin(struct life *life)
+bool life_begin(struct life *life)
 {
     struct tide_options options = {.segment_bytes = TIDE_SEGMENT_BYTES_MIN, .flush_interval_ms = 1, .batch_size = 8};
     struct tide_error error = {.message = ""};
@@ -171,24 +165,35 @@ static bool operate(struct life *life)
     return status == TIDE_OK;
 }
 
-/* A whole life. Returns whether it ended as it should without a fault. */
-static bool life_run(struct life *life)
+bool life_operate(struct life *life)
 {
-    struct tide_error error = {.message = ""};
-    if (!life_begin(life)) {
-        check_left_over();
-        return false;
-    }
     bool whole = true;
     for (unsigned i = 0; i < life->operations && whole; i++)
         whole = operate(life);
+    return whole;
+}
+
+bool life_end(struct life *life)
+{
+    struct tide_error error = {.message = ""};
     enum tide_status status = tide_close(life->engine, &error);
     if (status == TIDE_OK && model.accepted > model.acknowledged)
         model.acknowledged = model.accepted;
     if (status != TIDE_OK && !(disk_struck() && fault_explains(status)))
         die("closing failed without a reason: %s", error.message);
     check_left_over();
-    return whole && status == TIDE_OK;
+    return status == TIDE_OK;
+}
+
+/* A whole life. Returns whether it ended as it should without a fault. */
+static bool life_run(struct life *life)
+{
+    if (!life_begin(life)) {
+        check_left_over();
+        return false;
+    }
+    bool whole = life_operate(life);
+    return life_end(life) && whole;
 }
 
 /* A life without faults: all that must be there is there, writing goes on, and closing leaves nothing lying about. */
@@ -466,6 +471,8 @@ int main(int argc, char **argv)
         else
             argc = 0;
     }
+    mallopt(M_MMAP_THRESHOLD, 1 << 30); /* the disk's memory is used again, not given back and zeroed anew */
+    mallopt(M_TRIM_THRESHOLD, 1 << 30);
     threads_before = thread_count();
     if (argc >= 2 && strcmp(argv[1], "sweep") == 0) {
         sweep_all(operations);
@@ -473,6 +480,8 @@ int main(int argc, char **argv)
         flips_all();
     } else if (argc >= 2 && strcmp(argv[1], "threads") == 0) {
         threads_all(operations);
+    } else if (argc >= 2 && strcmp(argv[1], "backup") == 0) {
+        backup_all();
     } else if (argc >= 2 && strcmp(argv[1], "random") == 0) {
         if (seed)
             random_run(seed);
