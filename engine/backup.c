@@ -510,6 +510,8 @@ static enum tide_status backup_run(struct backup *backup, struct tide_error *err
         if (!backup->target)
             status = error_system(error, result < 0 ? -result : errno, "%s: cannot make the directory", backup->given);
     }
+    if (status == TIDE_OK) /* once more: ".." behind a directory that was missing leads anywhere */
+        status = target_check_apart(backup->directory, backup->target, true, error);
     if (status == TIDE_OK)
         status = target_lock(backup->target, true, &lock, error);
     if (status == TIDE_OK) {

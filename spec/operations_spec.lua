@@ -10,7 +10,9 @@ describe("docs/operations.md", function()
 
   it("its walk-through goes so", function()
     local directory, commands = workspace.path():match "(.*)/", 0
-    for name, script in page:gmatch "```lua\n%-%- ([%w.]+)(.-)```" do workspace.write(directory .. "/" .. name, "--" .. script) end
+    for name, script in page:gmatch "```lua\n%-%- ([%w.]+)(.-)```" do
+      workspace.write(directory .. "/" .. name, "--" .. script)
+    end
     local build = workspace.run("realpath " .. workspace.build):gsub("%s+$", "")
     for block in page:gmatch "```console\n(.-)```" do
       for part in ("\n" .. block):gsub("\n%$ ", "\0"):gmatch "%z([^%z]*)" do
