@@ -67,9 +67,9 @@ static void file_check(void *context, const char *path, uint64_t bytes)
         die("%s is left over", path);
 }
 
-/* What the fault has left; `told`: the seq that the last successful run has told, 0 without one. Whether it is whole.
- */
-static bool target_judge(uint64_t told)
+/* What the fault has left; `told`: the seq that the last successful run has told, 0 without one. Whether it is whole;
+ * *last_seq: as of which. */
+static bool target_judge(uint64_t told, uint64_t *last_seq)
 {
     struct tide_report report;
     struct tide_error error;
@@ -86,8 +86,7 @@ static bool target_judge(uint64_t told)
         die("a backup that was whole is not any more");
     if (report.last_seq < told)
         die("the backup ends with seq %" PRIu64 ", %" PRIu64 " was told", report.last_seq, told);
-    compare(target, true, report.last_seq);
-    restore_and_compare(0, report.last_seq);
+    *last_seq = report.last_seq;
     return true;
 }
 
@@ -133,10 +132,21 @@ static bool workload(unsigned which, uint64_t at, const struct fault *planned, u
     return struck;
 }
 
+/* Looks at what the fault has left; whether there is a whole backup, which then can be read and restored. */
+static bool judge(uint64_t told)
+{
+    uint64_t last_seq;
+    if (!target_judge(told, &last_seq))
+        return false;
+    compare(target, true, last_seq);
+    restore_and_compare(0, last_seq);
+    return true;
+}
+
 /* Without faults: the source is whole, and so is the backup after another run. */
 static void recover(uint64_t seed)
 {
-    uint64_t told = 0;
+    uint64_t told = 0, last_seq;
     struct life life = {.random = seed, .operations = 5, .large = true};
     if (!life_begin(&life))
         die("the source does not open");
@@ -145,9 +155,10 @@ static void recover(uint64_t seed)
     back_up(&life, &told);
     if (!life_end(&life) || told == 0)
         die("the source was not whole");
-    if (!target_judge(told))
+    if (!target_judge(told, &last_seq) || last_seq != told)
         die("a backup without faults is not whole");
-    restore_and_compare(told / 2, told / 2);
+    uint64_t to_seq = seed % 2 ? told / 2 : 0;
+    restore_and_compare(to_seq, to_seq ? to_seq : told);
     disk_files(file_check, NULL);
 }
 
@@ -182,19 +193,19 @@ static void stop(const struct sweep *sweep)
 }
 
 /* Returns at how many calls of backup number `which` the fault came. */
-static uint64_t backup_sweep(const struct sweep *sweep, unsigned which, uint64_t *incomplete)
+static uint64_t backup_sweep(const struct sweep *sweep, unsigned which, unsigned every, uint64_t *incomplete)
 {
     enum { WITHOUT_MAX = 20 }; /* calls in a row that cannot fail so: behind the last one */
     uint64_t points = 0, without = 0;
-    for (uint64_t at = 1; without < WITHOUT_MAX; at++) {
+    for (uint64_t at = 1; without < WITHOUT_MAX; at += every) {
         start(sweep, which == 1 ? "first" : "second", at);
         uint64_t told;
         bool struck = workload(which, at, &sweep->fault, &told);
-        without = struck ? 0 : without + 1;
+        without = struck ? 0 : without + every;
         if (struck) {
             stop(sweep);
             points++;
-            *incomplete += !target_judge(told);
+            *incomplete += !judge(told);
             recover(at);
         }
         disk_destroy();
@@ -202,10 +213,11 @@ static uint64_t backup_sweep(const struct sweep *sweep, unsigned which, uint64_t
     return points;
 }
 
-static uint64_t restore_sweep(const struct sweep *sweep)
+static uint64_t restore_sweep(const struct sweep *sweep, unsigned every)
 {
     static const char path[] = "/there/blog";
-    for (uint64_t at = 1;; at++) {
+    uint64_t points = 0;
+    for (uint64_t at = 1;; at += every) {
         start(sweep, "restoring", at);
         uint64_t told;
         workload(0, 0, &sweep->fault, &told);
@@ -231,21 +243,24 @@ static uint64_t restore_sweep(const struct sweep *sweep)
             die("it cannot be restored again: %s", error.message);
         compare(path, false, seq);
         disk_files(file_check, NULL);
-        if (!target_judge(told))
+        uint64_t last_seq;
+        if (!target_judge(told, &last_seq) || last_seq != told)
             die("the backup was touched");
         disk_destroy();
         if (last)
-            return at - 1;
+            return points;
+        points++;
     }
 }
 
-void backup_all(void)
+void backup_all(unsigned every)
 {
     uint64_t points = 0, incomplete = 0;
     double begin = now();
     for (size_t i = 0; i < sizeof sweeps / sizeof sweeps[0]; i++) {
-        uint64_t first = backup_sweep(&sweeps[i], 1, &incomplete), second = backup_sweep(&sweeps[i], 2, &incomplete);
-        uint64_t restoring = restore_sweep(&sweeps[i]);
+        uint64_t first = backup_sweep(&sweeps[i], 1, every, &incomplete);
+        uint64_t second = backup_sweep(&sweeps[i], 2, every, &incomplete);
+        uint64_t restoring = restore_sweep(&sweeps[i], every);
         printf("%-30s at %" PRIu64 " calls of a backup, %" PRIu64 " of the next, %" PRIu64 " of a restore\n",
                sweeps[i].name, first, second, restoring);
         fflush(stdout);

@@ -23,7 +23,7 @@
 static const char usage[] = "usage: crashtest sweep [--operations 120]\n"
                             "       crashtest flips\n"
                             "       crashtest threads [--operations 120]\n"
-                            "       crashtest backup\n"
+                            "       crashtest backup [--every 1]\n"
                             "       crashtest random [--seconds 120] [--seed N]\n"
                             "\n"
                             "The engine on a simulated disk. sweep: a fault at each call on files of a fixed workload. "
@@ -32,7 +32,7 @@ static const char usage[] = "usage: crashtest sweep [--operations 120]\n"
                             "byte of a log changed where it\n"
                             "rests. threads: writers and readers of the same documents, --operations thousands; the "
                             "log must be the map. backup: the\n"
-                            "sweep for backups and restores. Exit status: 0 all was as it must be, 1 not.\n";
+                            "sweep for backups, at each N-th call. Exit status: 0 all was as it must be, 1 not.\n";
 
 struct model model;
 char what[200];
@@ -458,7 +458,7 @@ static void random_for(double seconds)
 int main(int argc, char **argv)
 {
     double seconds = 120;
-    unsigned operations = 120;
+    unsigned operations = 120, every = 1;
     uint64_t seed = 0;
     for (int i = 2; i < argc; i += 2) {
         const char *value = i + 1 < argc ? argv[i + 1] : "";
@@ -466,6 +466,8 @@ int main(int argc, char **argv)
             seconds = atof(value);
         else if (strcmp(argv[i], "--operations") == 0)
             operations = (unsigned)atoi(value);
+        else if (strcmp(argv[i], "--every") == 0 && atoi(value) > 0)
+            every = (unsigned)atoi(value);
         else if (strcmp(argv[i], "--seed") == 0)
             seed = strtoull(value, NULL, 10);
         else
@@ -481,7 +483,7 @@ int main(int argc, char **argv)
     } else if (argc >= 2 && strcmp(argv[1], "threads") == 0) {
         threads_all(operations);
     } else if (argc >= 2 && strcmp(argv[1], "backup") == 0) {
-        backup_all();
+        backup_all(every);
     } else if (argc >= 2 && strcmp(argv[1], "random") == 0) {
         if (seed)
             random_run(seed);

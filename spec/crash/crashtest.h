@@ -37,7 +37,7 @@ bool life_operate(struct life *life);
 /* Closes it; true: as it should without a fault. */
 bool life_end(struct life *life);
 
-/* backup.c: backups and restores with a fault at each call on files. */
-void backup_all(void);
+/* backup.c: backups and restores with a fault at every `every`-th call on files. */
+void backup_all(unsigned every);
 
 #endif

@@ -22,14 +22,14 @@
 static char directory[] = "/tmp/tidemark-backup-XXXXXX";
 static char source[64], target[64], restored[64];
 
-enum { WRITERS = 2, IDS = 40, VALUE_BYTES_MAX = 9000, BACKUPS = 8 };
+enum { WRITERS = 2, WRITES_EACH = 1500, IDS = 40, VALUE_BYTES_MAX = 9000, BACKUPS = 8 };
 
 static uint64_t seed;
-static _Atomic bool stop; /* sequentially consistent: nothing depends on its speed */
+static _Atomic bool backed_up; /* all of them are made; sequentially consistent: nothing depends on its speed */
 
 static struct tide_engine *open_at(const char *path)
 {
-    struct tide_options options = {.segment_bytes = TIDE_SEGMENT_BYTES_MIN, .flush_interval_ms = 2};
+    struct tide_options options = {.segment_bytes = TIDE_SEGMENT_BYTES_MIN, .batch_size = 50, .flush_interval_ms = 2};
     struct tide_engine *engine;
     struct tide_error error;
     if (tide_open(path, &options, &engine, &error) != TIDE_OK)
@@ -63,8 +63,11 @@ static void *writer_main(void *context)
 {
     uint64_t random = seed + (uint64_t)(uintptr_t)context;
     struct tide_engine *engine = open_at(source); /* the same one, counted */
-    while (!atomic_load(&stop))
+    for (unsigned i = 0; i < WRITES_EACH; i++) {
         write_one(engine, &random);
+        if (i % 100 == 0 && !atomic_load(&backed_up)) /* so that they last while backups are made */
+            nanosleep(&(struct timespec){.tv_nsec = 2000000}, NULL);
+    }
     tide_close(engine, NULL);
     return NULL;
 }
@@ -144,11 +147,10 @@ static void a_backup_while_threads_write_and_segments_are_sealed(void **state)
     struct tide_engine *engine = open_at(source);
     pthread_t writers[WRITERS];
     uint64_t last = 0, random = seed, noted[2] = {0};
-    atomic_store(&stop, false);
+    atomic_store(&backed_up, false);
     for (uintptr_t i = 0; i < WRITERS; i++)
         assert_int_equal(pthread_create(&writers[i], NULL, writer_main, (void *)(i + 1)), 0);
-    struct tide_stats stats = {0};
-    for (int i = 0; i < BACKUPS || stats.segments < 8; i++) {
+    for (int i = 0; i < BACKUPS; i++) {
         struct tide_watermarks before;
         struct tide_backup_result result;
         struct tide_error error;
@@ -167,14 +169,21 @@ static void a_backup_while_threads_write_and_segments_are_sealed(void **state)
         assert_int_equal(report.damages, 0);
         assert_int_equal(report.last_seq, last);
         assert_true(report.clean_close && report.backup && !report.incomplete && !report.torn);
-        tide_stats(engine, &stats);
     }
-    atomic_store(&stop, true);
+    atomic_store(&backed_up, true);
     for (int i = 0; i < WRITERS; i++)
         pthread_join(writers[i], NULL);
+    struct tide_stats stats;
+    struct tide_backup_result result;
+    noted[0] = 0;
+    assert_int_equal(tide_backup(engine, target, &result, progress_note, noted, NULL), TIDE_OK);
+    tide_stats(engine, &stats);
+    assert_true(stats.segments >= 8);
+    assert_int_equal(result.seq, stats.accepted);
     assert_true(noted[1] > 0);
+    last = result.seq;
     assert_restores(engine, last);
-    for (int i = 0; i < 6; i++)
+    for (int i = 0; i < 4; i++)
         assert_restores(engine, 1 + random_below(&random, last));
     assert_int_equal(tide_close(engine, NULL), TIDE_OK);
 }
