@@ -170,6 +170,7 @@ struct sweep {
 
 static const struct sweep sweeps[] = {
     {"the machine stops", {.kind = FAULT_CRASH}, true},
+    {"the machine stops, once more", {.kind = FAULT_CRASH}, true}, /* and keeps something else */
     {"EIO once", {.kind = FAULT_ERROR, .error = EIO}, false},
     {"EIO once, the machine stops", {.kind = FAULT_ERROR, .error = EIO}, true},
     {"ENOSPC for good", {.kind = FAULT_ERROR, .error = ENOSPC, .for_good = true}, false},
@@ -180,7 +181,7 @@ static void start(const struct sweep *sweep, const char *part, uint64_t at)
     snprintf(what, sizeof what, "backup, %s, %s, call %" PRIu64, part, sweep->name, at);
     model_reset(&model);
     restored = 0;
-    disk_create(at * 37 + sweep->fault.kind);
+    disk_create(at * 37 + (uint64_t)(sweep - sweeps) * 1000003);
 }
 
 static void stop(const struct sweep *sweep)
