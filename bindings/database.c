@@ -1,6 +1,8 @@
 /* database.c - the handle of an open database: watermarks, figures, closing. */
 #include "module.h"
 
+#include "backup.h"
+
 struct database *database_check(lua_State *L, int index)
 {
     struct database *database = luaL_checkudata(L, index, DATABASE_TYPE);
@@ -153,10 +155,18 @@ static int database_stats(lua_State *L)
 
 void database_register(lua_State *L)
 {
-    static const luaL_Reg functions[] = {
-        {"collection", collection_new}, {"close", database_close},           {"flush", database_flush},
-        {"wait", database_wait},        {"watermarks", database_watermarks}, {"events", database_events},
-        {"stats", database_stats},      {"snapshot", database_snapshot},     {"__gc", database_finish},
-        {"__close", database_finish},   {"__tostring", database_tostring},   {NULL, NULL}};
+    static const luaL_Reg functions[] = {{"collection", collection_new},
+                                         {"close", database_close},
+                                         {"flush", database_flush},
+                                         {"wait", database_wait},
+                                         {"watermarks", database_watermarks},
+                                         {"events", database_events},
+                                         {"stats", database_stats},
+                                         {"snapshot", database_snapshot},
+                                         {"backup", database_backup},
+                                         {"__gc", database_finish},
+                                         {"__close", database_finish},
+                                         {"__tostring", database_tostring},
+                                         {NULL, NULL}};
     metatable_register(L, DATABASE_TYPE, functions);
 }

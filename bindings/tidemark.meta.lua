@@ -92,6 +92,11 @@ function database:stats() end
 ---@return integer? seq, string? message, tidemark.code? code
 function database:snapshot() end
 
+---@param path string
+---@return { seq: integer, time_us: integer, files: integer, bytes: integer, files_copied: integer, bytes_copied: integer }? result
+---@return string? message, tidemark.code? code
+function database:backup(path) end
+
 ---@class tidemark.collection
 ---@field name string
 ---@operator len: integer

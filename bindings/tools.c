@@ -8,6 +8,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "backup.h"
 #include "lua_json.h"
 #include "module.h"
 
@@ -112,12 +113,18 @@ static int check(lua_State *L, check_function *function)
         field(L, report_fields[i].name, value);
     }
     field(L, "format_version", report.format_version);
+    field(L, "backup_seq", report.backup_seq);
+    field(L, "backup_time_us", report.backup_time_us);
     lua_pushboolean(L, report.torn);
     lua_setfield(L, -2, "torn");
     lua_pushboolean(L, report.clean_close);
     lua_setfield(L, -2, "clean_close");
     lua_pushboolean(L, report.in_use);
     lua_setfield(L, -2, "in_use");
+    lua_pushboolean(L, report.backup);
+    lua_setfield(L, -2, "backup");
+    lua_pushboolean(L, report.incomplete);
+    lua_setfield(L, -2, "incomplete");
     lua_pushstring(L, report.removed_file);
     lua_setfield(L, -2, "removed_file");
     luaL_Buffer hex;
@@ -234,6 +241,7 @@ static int tools_collections(lua_State *L)
 int luaopen_tidemark_tools(lua_State *L)
 {
     static const luaL_Reg functions[] = {{"verify", tools_verify},           {"repair", tools_repair},
+                                         {"backup", tools_backup},           {"restore", tools_restore},
                                          {"snapshots", tools_snapshots},     {"isatty", tools_isatty},
                                          {"monotonic", tools_monotonic},     {"columns", tools_columns},
                                          {"collections", tools_collections}, {NULL, NULL}};

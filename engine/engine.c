@@ -23,6 +23,7 @@
 #include "error.h"
 #include "file.h"
 #include "maintenance.h"
+#include "manifest.h"
 #include "recovery.h"
 #include "segment.h"
 #include "thread.h"
@@ -248,6 +249,8 @@ static struct tide_engine *engine_allocate(const char *path, struct tide_error *
 static enum tide_status engine_start(struct tide_engine *engine, struct tide_error *error)
 {
     enum tide_status status = options_complete(&engine->options, error);
+    if (status == TIDE_OK) /* a backup that went on by itself would be one no more */
+        status = manifest_check_open(engine->directory, engine->options.read_only, error);
     if (status == TIDE_OK && !engine->options.read_only)
         status = directory_lock(engine, error);
     if (status != TIDE_OK)

@@ -80,6 +80,12 @@ static int system_mkdir(void *context, const char *path, unsigned mode)
     return mkdir(path, mode);
 }
 
+static int system_rmdir(void *context, const char *path)
+{
+    (void)context;
+    return rmdir(path);
+}
+
 static void status_fill(const struct stat *from, struct file_status *status)
 {
     *status = (struct file_status){.device = from->st_dev,
@@ -152,6 +158,7 @@ static const struct file_calls system_calls = {
     .rename = system_rename,
     .unlink = system_unlink,
     .mkdir = system_mkdir,
+    .rmdir = system_rmdir,
     .stat = system_stat,
     .fstat = system_fstat,
     .real_path = system_real_path,
@@ -257,6 +264,11 @@ int file_rename(const char *from, const char *to)
 int file_unlink(const char *path)
 {
     return REPEATED(calls->unlink(calls->context, path));
+}
+
+int file_remove_directory(const char *path)
+{
+    return REPEATED(calls->rmdir(calls->context, path));
 }
 
 int file_stat(const char *path, struct file_status *status)

@@ -37,6 +37,7 @@ struct file_calls {
     int (*rename)(void *context, const char *from, const char *to);
     int (*unlink)(void *context, const char *path);
     int (*mkdir)(void *context, const char *path, unsigned mode);
+    int (*rmdir)(void *context, const char *path);
     int (*stat)(void *context, const char *path, struct file_status *status);
     int (*fstat)(void *context, int fd, struct file_status *status);
     char *(*real_path)(void *context, const char *path); /* absolute, without links; from malloc */
@@ -72,11 +73,12 @@ int file_truncate(int fd, uint64_t bytes);
 /* Reserves disk space so that [0, bytes) can be written without growing the file; 0 also where the file system cannot
  * (EOPNOTSUPP), -errno otherwise. */
 int file_preallocate(int fd, uint64_t offset, uint64_t bytes);
-int file_rename(const char *from, const char *to);
+int file_rename(const char *from, const char *to); /* a directory also over an empty one */
 int file_unlink(const char *path);
 
 /* Creates the directory and its parents, syncing each parent in which it created something. */
 int file_make_directories(const char *path);
+int file_remove_directory(const char *path); /* an empty one */
 
 /* Makes the names of all directories above an absolute path durable, as far as they may be read. */
 int file_sync_ancestors(const char *path);

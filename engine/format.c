@@ -62,9 +62,14 @@ static uint64_t get64(const uint8_t *bytes)
 
 uint32_t crc32c(const void *bytes, size_t length)
 {
+    return crc32c_continue(0, bytes, length);
+}
+
+uint32_t crc32c_continue(uint32_t crc, const void *bytes, size_t length)
+{
     enum { PIECE = 1 << 30 }; /* the library counts in int */
     unsigned char *p = (unsigned char *)(uintptr_t)bytes;
-    uint32_t crc = 0xFFFFFFFF;
+    crc ^= 0xFFFFFFFF;
     while (length > 0) {
         int piece = length < PIECE ? (int)length : PIECE;
         crc = crc32_iscsi(p, piece, crc);

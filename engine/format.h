@@ -116,7 +116,8 @@ enum { FRAME_GAP_BYTES = FRAME_HEADER_BYTES + 8 };
 void frame_gap_encode(uint8_t *frame, uint64_t first_seq, uint64_t last_seq, uint64_t durable,
                       const uint8_t database_id[DATABASE_ID_BYTES]);
 
-/* CRC32C (Castagnoli) of `bytes`, as RFC 3720 defines it. */
+/* CRC32C (Castagnoli) of `bytes`, as RFC 3720 defines it; the second one: of them behind others, whose is `crc`. */
 uint32_t crc32c(const void *bytes, size_t length);
+uint32_t crc32c_continue(uint32_t crc, const void *bytes, size_t length);
 
 #endif

@@ -110,6 +110,16 @@ void log_reader_seek(struct log_reader *reader, uint64_t offset)
     reader->sought = true;
 }
 
+void log_reader_forget(struct log_reader *reader)
+{
+    reader->length = 0;
+}
+
+int log_reader_sync(struct log_reader *reader)
+{
+    return file_sync(reader->fd);
+}
+
 static enum tide_status file_bytes_renew(struct log_reader *reader, struct tide_error *error)
 {
     struct file_status status;

@@ -31,6 +31,12 @@ enum tide_status log_reader_hop(struct log_reader *reader, uint64_t offset, uint
                                 bool (*visit)(void *context, const struct frame_header *header, uint64_t offset),
                                 void *context, struct tide_error *error);
 
+/* What was read ahead is read again: another process may have written on. */
+void log_reader_forget(struct log_reader *reader);
+
+/* fdatasync of the segment, which another process may write: what was read of it is then durable. 0 or -errno. */
+int log_reader_sync(struct log_reader *reader);
+
 enum log_found {
     LOG_FOUND_FRAME, /* a valid frame */
     LOG_FOUND_END,   /* nothing behind but zeros up to the end of the file */

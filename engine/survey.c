@@ -361,10 +361,24 @@ static enum tide_status file_survey(struct survey *survey, struct survey_file *f
     return status;
 }
 
+/* In a backup: leaves sealed segments out that begin at or behind the active one. */
+static enum tide_status list_trim(const struct survey *survey, struct segment_list *list, struct tide_error *error)
+{
+    struct log_reader *reader;
+    enum tide_status status = log_reader_open(survey->directory, SEGMENT_ACTIVE_NAME, &reader, error);
+    while (status == TIDE_OK && list->sealed_count > 0 &&
+           list->sealed[list->sealed_count - 1] >= log_reader_header(reader)->first_seq)
+        list->sealed_count--;
+    log_reader_close(reader);
+    return status == TIDE_CORRUPT || status == TIDE_INVALID ? TIDE_OK : status; /* the survey tells it */
+}
+
 static enum tide_status files_list(struct survey *survey, struct tide_error *error)
 {
     struct segment_list list;
     enum tide_status status = segment_list_read(survey->directory, &list, error);
+    if (status == TIDE_OK && survey->is_backup && list.active)
+        status = list_trim(survey, &list, error);
     if (status == TIDE_CORRUPT)
         error->status = status = TIDE_INVALID;
     if (status != TIDE_OK)

@@ -33,6 +33,7 @@ struct survey_file {
 struct survey {
     /* In: */
     const char *directory;
+    bool is_backup;                 /* segments behind the active one are of a run that was interrupted (backup.c) */
     bool in_use;                    /* a process writes: what is behind the last frame may be one in the making */
     tide_finding_function *finding; /* may be NULL, as progress */
     tide_progress_function *progress;

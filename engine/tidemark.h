@@ -387,14 +387,17 @@ struct tide_report {
     bool torn, clean_close, in_use;             /* in_use: a process has the lock */
     uint8_t database_id[16];
     uint32_t format_version;
-    uint64_t snapshots, snapshots_bad; /* verify: looked at, and of these unfit; the log does not need them */
-    uint64_t removed_bytes;            /* repair: what went to the side file */
-    char removed_file[300];            /* repair: its name, "" without one */
+    uint64_t snapshots, snapshots_bad;   /* verify: looked at, and of these unfit; the log does not need them */
+    bool backup, incomplete;             /* it is a backup; an interrupted run left it so, and it is not whole */
+    uint64_t backup_seq, backup_time_us; /* what its manifest says: the newest event, when it was begun */
+    uint64_t removed_bytes;              /* repair: what went to the side file */
+    char removed_file[300];              /* repair: its name, "" without one */
 };
 
 /* One finding: damage, a gap or a torn tail. `file` is the name within the directory. Seqs are 0 where unknown. */
 struct tide_finding {
-    const char *kind; /* "damage", "gap" (told by an earlier repair), "torn", or "snapshot" (one that is unfit) */
+    const char *kind; /* "damage", "gap" (told by an earlier repair), "torn", "snapshot" (one that is unfit), or
+                         "incomplete" (an interrupted backup) */
     const char *file;
     uint64_t offset, bytes, first_seq, last_seq;
     const char *message;
@@ -412,6 +415,52 @@ enum tide_status tide_verify(const char *path, struct tide_report *report, tide_
  * leaves a directory that opens. Errors: NOT_FOUND, LOCKED, IO, FULL, MEMORY. */
 enum tide_status tide_repair(const char *path, struct tide_report *report, tide_finding_function *finding,
                              tide_progress_function *progress, void *context, struct tide_error *error);
+
+/* ---- Backup and restore ----------------------------------------------------------------------------------------- */
+
+struct tide_backup_result {
+    uint64_t seq;                        /* of the newest event in the backup */
+    uint64_t time_us;                    /* when it was begun, since 1970 */
+    uint64_t files, bytes;               /* segments of the backup */
+    uint64_t files_copied, bytes_copied; /* those that this run has written; the rest was there, and was compared */
+};
+
+/* Makes the directory `target` (created with its parents where it is missing) a backup of the open database, or brings
+ * the backup that it is up to date: everything accepted before the call is in it. Writers go on meanwhile; the calling
+ * thread copies and blocks. A backup is a database directory that can be opened read-only, and a manifest. Whatever
+ * interrupts a run, the target is the backup that it was, or the new one, or is told as incomplete, and another run
+ * completes it. Of an engine that is open read-only: what is in the log at the call.
+ * Errors: INVALID (the target is the database, lies in or around it, holds other files, is a backup of another database
+ * or newer than this one), LOCKED, CORRUPT (the database, or the backup's manifest, is damaged), IO, FULL, FAILED,
+ * CLOSED, MEMORY. */
+enum tide_status tide_backup(struct tide_engine *engine, const char *target, struct tide_backup_result *result,
+                             tide_progress_function *progress, void *context, struct tide_error *error);
+
+/* The same for a directory that need not be open, and may be open in another process: what is in its log then. Takes
+ * little memory, however large the database is. Errors also: NOT_FOUND. */
+enum tide_status tide_backup_directory(const char *directory, const char *target, struct tide_backup_result *result,
+                                       tide_progress_function *progress, void *context, struct tide_error *error);
+
+/* Zero: not wanted. With either, what comes later is left out, and the copy is a database with an id of its own, since
+ * it will give out the seqs behind anew. */
+struct tide_restore_options {
+    uint64_t to_seq;     /* the last event to restore */
+    uint64_t to_time_us; /* events with a greater time are left out */
+};
+
+struct tide_restore_result {
+    uint64_t seq, last_time_us; /* of the newest event restored */
+    uint64_t files, bytes;
+    uint8_t database_id[16];
+};
+
+/* Makes the directory `directory`, which must not exist or be empty, a database from the backup `backup`, or from any
+ * database directory that no process has open for writing. It appears whole or not at all. `options` may be NULL.
+ * Errors: NOT_FOUND, INVALID (the directory isn't empty, or lies in the backup; seq or time is not in the backup),
+ * LOCKED, CORRUPT (the backup is damaged or incomplete), IO, FULL, MEMORY. */
+enum tide_status tide_restore(const char *backup, const char *directory, const struct tide_restore_options *options,
+                              struct tide_restore_result *result, tide_progress_function *progress, void *context,
+                              struct tide_error *error);
 
 #ifdef __cplusplus
 }

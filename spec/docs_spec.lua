@@ -156,7 +156,7 @@ describe("the pages", function()
     for name in pairs(tidemark) do
       if type(tidemark[name]) == "function" then assert.is_true(seen[name], name .. " is not in it") end
     end
-    for name in ("create put update delete get get_json get_many has count each close flush wait watermarks events stats "
+    for name in ("create put update delete get get_json get_many has count each close flush wait watermarks events stats backup "
       .. "collection"):gmatch "%S+" do
       assert.is_true(seen[name], name .. " is not in it")
     end

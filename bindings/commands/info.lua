@@ -33,12 +33,18 @@ function info.main(common, arguments)
     { "updated", report.updated }, { "deleted", report.deleted }, { "damages", report.damages },
     { "torn_bytes", report.torn_bytes }, { "clean_close", report.clean_close }, { "in_use", report.in_use },
   }
+  if report.backup then
+    rows[#rows + 1] = { "backup_seq", report.backup_seq }
+    rows[#rows + 1] = { "backup_time", when(report.backup_time_us) }
+    rows[#rows + 1] = { "incomplete", report.incomplete }
+  end
   if options.json then
     local parts = {}
     for _, row in ipairs(rows) do
       parts[#parts + 1] = ('"%s":%s'):format(row[1], type(row[2]) == "string" and '"' .. row[2] .. '"' or tostring(row[2]))
     end
     parts[#parts + 1] = ('"first_time_us":%d,"last_time_us":%d'):format(report.first_time_us, report.last_time_us)
+    if report.backup then parts[#parts + 1] = ('"backup_time_us":%d'):format(report.backup_time_us) end
     local collections = {}
     for i, row in ipairs(documents) do collections[i] = ('"%s":%d'):format(row[1], row[2]) end
     local told = {}

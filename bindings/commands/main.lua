@@ -9,13 +9,15 @@ local commands = {
   info = "what a directory holds",
   repair = "cut out what is damaged",
   snapshot = "write the state to a file from which opening starts",
+  backup = "a copy of the log, while it is written",
+  restore = "a database from a backup, as of a seq or a time",
   load = "a load test of an HTTP server or of the engine",
   bench = "what this machine gives a script",
   version = "the version",
   help = "this text, or a command's",
 }
-local order = { "run", "serve", "load", "import", "export", "verify", "dump", "info", "repair", "snapshot", "bench",
-  "version", "help" }
+local order = { "run", "serve", "load", "import", "export", "verify", "dump", "info", "repair", "snapshot", "backup",
+  "restore", "bench", "version", "help" }
 
 local common = {}
 

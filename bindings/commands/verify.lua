@@ -41,6 +41,7 @@ function verify.main(common, arguments)
   finish()
   if not report then common.fail(3, "%s", message) end
   local whole = report.damages == 0 and not report.torn and report.snapshots_bad == 0
+    and not report.incomplete
   if options.json then
     common.write(('{"kind":"summary","whole":%s,"events":%d,"first_seq":%d,"last_seq":%d,"damages":%d,'
       .. '"missing_events":%d,"torn_bytes":%d,"snapshots":%d,"snapshots_bad":%d}\n'):format(tostring(whole), report.events,
@@ -48,6 +49,11 @@ function verify.main(common, arguments)
       report.snapshots_bad))
   elseif whole then
     common.write(("whole: %d events in %d segments, %d bytes\n"):format(report.events, report.segments, report.log_bytes))
+  elseif report.incomplete then
+    common.write "an incomplete backup: tidemark backup completes it\n"
+  elseif report.damages > 0 and report.backup then
+    common.write(("%d damages, %d events missing; tidemark backup copies them again, if the database still has them\n"):format(
+      report.damages, report.missing_events))
   elseif report.damages > 0 then
     common.write(("%d damages, %d events missing; tidemark repair cuts them out\n"):format(report.damages,
       report.missing_events))

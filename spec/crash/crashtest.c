@@ -25,6 +25,7 @@ static const char usage[] =
     "       crashtest steps [--operations 120]\n"
     "       crashtest repairs [--every 1]\n"
     "       crashtest threads [--operations 120]\n"
+    "       crashtest backup [--every 1]\n"
     "       crashtest random [--seconds 120] [--seed N] [--runs N]\n"
     "\n"
     "The engine on a simulated disk. sweep: a fault at each call on files of a fixed workload. "
@@ -33,7 +34,8 @@ static const char usage[] =
     "flips: each byte of a log\n"
     "changed where it rests. steps: the writer held at each of its calls, while callers go on. "
     "repairs: a fault at each call\n"
-    "of a repair. threads: writers and readers of the same documents, --operations thousands; the "
+    "of a repair, backup: of backups and restores. threads: writers and readers of the same documents, --operations "
+    "thousands; the "
     "log must be the map. Exit status: 0 all was as it must be, 1 not.\n";
 
 struct model model;
@@ -210,26 +212,37 @@ bool operate(struct life *life)
     return status == TIDE_OK;
 }
 
-bool life_run(struct life *life)
+bool life_operate(struct life *life)
 {
-    struct tide_error error = {.message = ""};
-    if (!life_begin(life)) {
-        check_left_over();
-        return false;
-    }
     bool whole = true;
     for (unsigned i = 1; i <= life->operations && whole; i++) {
         whole = operate(life);
         if (whole && life->snapshot_after > 0 && i % life->snapshot_after == 0)
             snapshot_take(life);
     }
+    return whole;
+}
+
+bool life_end(struct life *life)
+{
+    struct tide_error error = {.message = ""};
     enum tide_status status = tide_close(life->engine, &error);
     if (status == TIDE_OK && model.accepted > model.acknowledged)
         model.acknowledged = model.accepted;
     if (status != TIDE_OK && !(disk_struck() && fault_explains(status)))
         die("closing failed without a reason: %s", error.message);
     check_left_over();
-    return whole && status == TIDE_OK;
+    return status == TIDE_OK;
+}
+
+bool life_run(struct life *life)
+{
+    if (!life_begin(life)) {
+        check_left_over();
+        return false;
+    }
+    bool whole = life_operate(life);
+    return life_end(life) && whole;
 }
 
 void life_healthy(uint64_t seed, bool large, unsigned operations)
@@ -618,6 +631,8 @@ int main(int argc, char **argv)
         repairs_all(every);
     } else if (argc >= 2 && strcmp(argv[1], "threads") == 0) {
         threads_all(operations);
+    } else if (argc >= 2 && strcmp(argv[1], "backup") == 0) {
+        backup_all(every);
     } else if (argc >= 2 && strcmp(argv[1], "random") == 0) {
         if (seed)
             random_from(seed, runs);

@@ -23,9 +23,11 @@ struct life {
     struct tide_collection *collection;
 };
 
-bool life_begin(struct life *life); /* false: it does not open, as it should not */
-bool operate(struct life *life);    /* one operation; false: the engine has failed, as it should */
-bool life_run(struct life *life);   /* a whole life; whether it ended as it should without a fault */
+bool life_begin(struct life *life);   /* false: it does not open, as it should not */
+bool operate(struct life *life);      /* one operation; false: the engine has failed, as it should */
+bool life_operate(struct life *life); /* all of them */
+bool life_end(struct life *life);     /* closes it; true: as it should without a fault */
+bool life_run(struct life *life);     /* a whole life; whether it ended as it should without a fault */
 
 /* A life without faults: all that must be there is there, writing goes on, and closing leaves nothing lying about. */
 void life_healthy(uint64_t seed, bool large, unsigned operations);
@@ -36,5 +38,6 @@ void check_left_over(void); /* no descriptor, no thread */
 /* Modes in files of their own. */
 void steps_all(unsigned operations); /* steps.c */
 void repairs_all(unsigned every);    /* repairs.c */
+void backup_all(unsigned every);     /* backup.c: at every `every`-th call of backups and restores */
 
 #endif

@@ -232,10 +232,26 @@ static void change_add(int kind, const char *path, const char *target, struct in
                                                         .inode = inode_take(inode)};
 }
 
+/* What lies below a directory moves with it. */
+static void names_move(struct names *names, const char *from, const char *to)
+{
+    size_t length = strlen(from);
+    for (unsigned i = 0; i < names->count; i++) {
+        char *old = names->list[i].path, moved[4096];
+        if (strncmp(old, from, length) != 0 || old[length] != '/')
+            continue;
+        snprintf(moved, sizeof moved, "%s%s", to, old + length);
+        names->list[i].path = check(strdup(moved));
+        free(old);
+    }
+}
+
 /* Makes a change durable, where what it changes is. */
 static void change_apply(const struct change *change)
 {
     struct name *name = name_find(&disk.durable, change->path);
+    if (change->kind == RENAMED && change->inode->is_directory)
+        names_move(&disk.durable, change->path, change->target);
     if (change->kind == CREATED) {
         name_set(&disk.durable, change->path, change->inode);
     } else if (name && name->inode == change->inode) {
@@ -576,6 +592,15 @@ static int disk_fallocate(void *context, int fd, uint64_t offset, uint64_t bytes
     return call_end(0);
 }
 
+/* Whether there are names in the directory. */
+static bool directory_is_used(const char *path)
+{
+    for (unsigned i = 0; i < disk.now.count; i++)
+        if (in_directory(disk.now.list[i].path, path))
+            return true;
+    return false;
+}
+
 static int disk_rename(void *context, const char *from, const char *to)
 {
     (void)context;
@@ -586,8 +611,14 @@ static int disk_rename(void *context, const char *from, const char *to)
     if (!name)
         return call_end(fail_with(ENOENT));
     struct inode *inode = inode_take(name->inode);
+    if (inode->is_directory && directory_is_used(to)) {
+        inode_give(inode);
+        return call_end(fail_with(ENOTEMPTY));
+    }
     change_add(RENAMED, from, to, inode);
-    name_remove(&disk.now, name);
+    if (inode->is_directory)
+        names_move(&disk.now, from, to);
+    name_remove(&disk.now, name_find(&disk.now, from));
     name_set(&disk.now, to, inode);
     inode_give(inode);
     return call_end(0);
@@ -621,6 +652,22 @@ static int disk_mkdir(void *context, const char *path, unsigned mode)
     struct inode *inode = inode_new(true);
     name_set(&disk.now, path, inode);
     change_add(CREATED, path, NULL, inode);
+    return call_end(0);
+}
+
+static int disk_rmdir(void *context, const char *path)
+{
+    (void)context;
+    bool half;
+    if (!call_begin(CALL_WRITES, &half))
+        return call_end(-1);
+    struct name *name = name_find(&disk.now, path);
+    if (!name)
+        return call_end(fail_with(ENOENT));
+    if (directory_is_used(path))
+        return call_end(fail_with(ENOTEMPTY));
+    change_add(REMOVED, path, NULL, name->inode);
+    name_remove(&disk.now, name);
     return call_end(0);
 }
 
@@ -721,6 +768,7 @@ static const struct file_calls calls = {.open = disk_open,
                                         .rename = disk_rename,
                                         .unlink = disk_unlink,
                                         .mkdir = disk_mkdir,
+                                        .rmdir = disk_rmdir,
                                         .stat = disk_stat,
                                         .fstat = disk_fstat,
                                         .real_path = disk_real_path,

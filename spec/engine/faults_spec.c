@@ -26,6 +26,7 @@
     X(rename)                                                                                                          \
     X(unlink)                                                                                                          \
     X(mkdir)                                                                                                           \
+    X(rmdir)                                                                                                           \
     X(stat)                                                                                                            \
     X(fstat)                                                                                                           \
     X(real_path)                                                                                                       \
@@ -127,6 +128,11 @@ static int fault_mkdir(void *context, const char *path, unsigned mode)
     return fails(CALL_mkdir) ? -1 : SYSTEM->mkdir(context, path, mode);
 }
 
+static int fault_rmdir(void *context, const char *path)
+{
+    return fails(CALL_rmdir) ? -1 : SYSTEM->rmdir(context, path);
+}
+
 static int fault_stat(void *context, const char *path, struct file_status *status)
 {
     return fails(CALL_stat) ? -1 : SYSTEM->stat(context, path, status);
@@ -163,6 +169,7 @@ static const struct file_calls fault_calls = {.open = fault_open,
                                               .rename = fault_rename,
                                               .unlink = fault_unlink,
                                               .mkdir = fault_mkdir,
+                                              .rmdir = fault_rmdir,
                                               .stat = fault_stat,
                                               .fstat = fault_fstat,
                                               .real_path = fault_real_path,
