@@ -29,7 +29,7 @@ static enum tide_status log_open_for(struct tide_engine *engine, struct tide_eve
     struct tide_collection *collection = NULL;
     uint64_t newest = 0;
     if (filter->id) {
-        struct tide_error local;
+        struct tide_error local = {0};
         struct tide_error *told = error ? error : &local;
         collection = tide_collection(engine, filter->collection, filter->collection_length, told);
         if (!collection)

@@ -8,6 +8,8 @@
 
 #include "random.h"
 
+const char model_log_unreadable[] = "the log cannot be read to its end";
+
 void model_reset(struct model *model)
 {
     model->accepted = model->acknowledged = 0;
@@ -131,7 +133,7 @@ static const char *compare_log(const struct model *model, struct tide_engine *en
                                         : compare_event(model, &event, seq, &time_us);
     tide_events_close(events);
     if (!wrong && status != TIDE_NOT_FOUND)
-        wrong = "the log cannot be read to its end";
+        wrong = model_log_unreadable;
     if (!wrong && seq != model->accepted)
         wrong = "the log ends early";
     return wrong;

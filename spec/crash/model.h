@@ -38,6 +38,9 @@ void model_cut(struct model *model, uint64_t seq);
 unsigned model_id(unsigned id, char text[static 16]);
 void model_value(uint64_t seed, uint32_t length, char *bytes);
 
+/* One of the things that model_compare finds wrong; the documents were right then. */
+extern const char model_log_unreadable[];
+
 /* Compares the open engine with the model, which is first cut to what is there. NULL, or what is wrong (static). */
 const char *model_compare(struct model *model, struct tide_engine *engine, struct tide_collection *collection);
 

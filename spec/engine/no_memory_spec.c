@@ -427,6 +427,8 @@ static void the_history_of_a_first_document_was_refused_as_invalid_without_memor
     filter.collection_length = 7;
     assert_int_equal(tide_events_open(engine, &filter, &events, &error), TIDE_INVALID);
     assert_int_equal(error.status, TIDE_INVALID);
+    filter.collection = NULL; /* an id of no collection */
+    assert_int_equal(tide_events_open(engine, &filter, &events, &error), TIDE_INVALID);
     assert_int_equal(tide_close(engine, NULL), TIDE_OK);
 }
 
