@@ -514,14 +514,19 @@ static bool flip_is_told(void)
 {
     struct tide_report report;
     struct tide_error error;
-    if (tide_verify(directory, &report, NULL, NULL, NULL, &error) != TIDE_OK)
+    enum tide_status status = tide_verify(directory, &report, NULL, NULL, NULL, &error);
+    if (status == TIDE_NOT_FOUND)
+        return false; /* there is no log yet */
+    if (status == TIDE_INVALID)
+        return true; /* of another format version, as far as one can see */
+    if (status != TIDE_OK)
         die("after a flip it cannot be verified: %s", error.message);
     return report.damages > 0 || report.snapshots_bad > 0 || report.torn;
 }
 
-/* After a flip: opening refuses, or cuts what no watermark covers, or begins with a snapshot and doesn't look at what lies
- * before it: then the documents are right, and verify tells. Never are there other events than were accepted. What was
- * refused can be repaired. Returns whether it opened and all of it can be read. */
+/* After a flip: opening refuses, or cuts what no watermark covers, or begins with a snapshot and doesn't look at what
+ * lies before it: then the documents are right, and verify tells. Never are there other events than were accepted. What
+ * was refused can be repaired. Returns whether it opened and all of it can be read. */
 static bool flipped_open(enum flip flip)
 {
     struct tide_engine *engine;
