@@ -91,9 +91,10 @@ end
 
 local function arguments_of(entry, contender)
   if not entry.half_rate_of then return entry.arguments end
+  local whose = entry.rate_as and entry.rate_as[contender] or contender
   local rate = math.huge -- the least of these lines is what it can keep up
   for _, name in ipairs(entry.half_rate_of) do
-    local found = report.lines[name] and report.lines[name].contenders[contender]
+    local found = report.lines[name] and report.lines[name].contenders[whose]
     rate = found and math.min(rate, found.rate) or rate
   end
   return rate < math.huge and ("%s rate=%d"):format(entry.arguments, rate // 2) or nil

@@ -80,6 +80,58 @@ static void line_create(void)
     result_rate(arguments.documents, now_ns() - start);
 }
 
+/* ---- Creates on schedule: what a machine with a busy writer lets a thread do at all ---- */
+
+static char *blocks;
+static _Atomic uint64_t published; /* blocks that are whole; release, pairs with the acquire in write_main */
+static atomic_bool ended;          /* no more will come; the same */
+
+static void *write_main(void *context)
+{
+    int fd = *(int *)context;
+    for (uint64_t at = 0;;) {
+        bool last = atomic_load_explicit(&ended, memory_order_acquire);
+        uint64_t there = atomic_load_explicit(&published, memory_order_acquire) - at;
+        if (last && there == 0)
+            return NULL;
+        if (there < BATCH && !last) {
+            usleep(100);
+            continue;
+        }
+        there = there < BATCH ? there : BATCH;
+        write_all(fd, blocks + at * BLOCK_BYTES, there * BLOCK_BYTES, (off_t)(at * BLOCK_BYTES));
+        at += there;
+    }
+}
+
+/* The article into a block in fresh memory when it is due, and another thread that writes a thousand blocks at a time. */
+static void line_latency(void)
+{
+    arguments.documents = arguments.rate * arguments.seconds;
+    char *all = articles_prepare();
+    int fd = file_create();
+    struct histogram *latencies = histogram_create();
+    pthread_t thread;
+    double period = 1e9 / (double)arguments.rate;
+    blocks = huge(arguments.documents * BLOCK_BYTES);
+    if (!latencies || pthread_create(&thread, NULL, write_main, &fd) != 0)
+        fail("cannot start a thread");
+    uint64_t start = now_ns();
+    for (uint64_t i = 0; i < arguments.documents; i++) {
+        uint64_t due = start + (uint64_t)((double)i * period), now = now_ns();
+        while (now < due)
+            now = now_ns();
+        memcpy(blocks + i * BLOCK_BYTES + HEADER_BYTES + ID_BYTES, all + i * ARTICLE_BYTES, ARTICLE_BYTES);
+        atomic_store_explicit(&published, i + 1, memory_order_release);
+        histogram_record(latencies, now_ns() - due);
+    }
+    uint64_t taken = now_ns() - start;
+    atomic_store_explicit(&ended, true, memory_order_release);
+    pthread_join(thread, NULL);
+    result_rate(arguments.documents, taken);
+    result_latencies(latencies);
+}
+
 static int file_written(size_t bytes)
 {
     static char zeros[1 << 20];
@@ -375,6 +427,8 @@ int main(int argc, char **argv)
         line_get(get_groups);
     else if (strcmp(arguments.line, "recovery") == 0)
         line_recovery();
+    else if (strcmp(arguments.line, "latency") == 0)
+        line_latency();
     else
         fail("there is no ceiling for %s", arguments.line);
     result_end();

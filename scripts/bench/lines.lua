@@ -96,9 +96,9 @@ function lines.all(options)
   add("recovery", "opening to the first get, large", "recovery", documents(large),
     { "ceiling", "tidemark", "lmdb", "redis", "tarantool" }, { command = socket_command })
   add("recovery-snapshot", ("opening with a snapshot, large, behind a log of %d events"):format(11 * large),
-    "recovery-snapshot", documents(large) .. " queries=" .. 10 * large, { "tidemark" })
-  add("latency", "create at half of its greatest rate, open loop", "latency", "seconds=2", STORES,
-    { latency = true, half_rate_of = { "create-one", "create/large" } })
+    "recovery-snapshot", documents(large) .. " queries=" .. 10 * large, { "tidemark" }, { once = true })
+  add("latency", "create at half of its greatest rate (the ceiling: of tidemark's), open loop", "latency", "seconds=2",
+    join(c, STORES), { latency = true, half_rate_of = { "create-one", "create/large" }, rate_as = { ceiling = "tidemark" } })
   add("latency-snapshots", "the same, one snapshot after the other meanwhile", "latency-snapshots", "seconds=2", { "tidemark" },
     { latency = true, half_rate_of = { "create-one", "create/large" } })
   return lines
