@@ -23,42 +23,19 @@
  *
  * Names, ids and values are UTF-8 and UTF-8 never contains F5: no document can look like the beginning of a frame. */
 #include "format.h"
-#include "plant.h"
 
 #include <inttypes.h>
 #include <isa-l/crc.h>
 
+#include "bytes.h"
 #include "error.h"
+#include "plant.h"
 
 _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "the log is little-endian and copied as it is in memory");
 _Static_assert(sizeof(struct record) == RECORD_HEADER_BYTES, "a record in memory is a record in the log");
 
 static const uint8_t segment_magic[8] = {0xF5, 'T', 'I', 'D', 'E', 'L', 'O', 'G'};
 static const uint8_t frame_magic[4] = {0xF5, 'T', 'M', 'F'};
-
-static void put32(uint8_t *bytes, uint32_t value)
-{
-    memcpy(bytes, &value, sizeof value);
-}
-
-static void put64(uint8_t *bytes, uint64_t value)
-{
-    memcpy(bytes, &value, sizeof value);
-}
-
-static uint32_t get32(const uint8_t *bytes)
-{
-    uint32_t value;
-    memcpy(&value, bytes, sizeof value);
-    return value;
-}
-
-static uint64_t get64(const uint8_t *bytes)
-{
-    uint64_t value;
-    memcpy(&value, bytes, sizeof value);
-    return value;
-}
 
 uint32_t crc32c(const void *bytes, size_t length)
 {

@@ -28,35 +28,13 @@
  * acceptance; the log's may be greater, since there times never decrease. */
 #include "snapshot_format.h"
 
+#include "bytes.h"
+
 static const uint8_t header_magic[8] = {0xF5, 'T', 'I', 'D', 'E', 'S', 'N', 'P'};
 static const uint8_t trailer_magic[8] = {0xF5, 'T', 'I', 'D', 'E', 'E', 'N', 'D'};
 static const uint8_t block_magic[4] = {0xF5, 'T', 'S', 'B'};
 
 enum { TRAILER_CHECKSUM = 52, NAME_OFFSET = 17 };
-
-static void put32(uint8_t *bytes, uint32_t value)
-{
-    memcpy(bytes, &value, sizeof value);
-}
-
-static void put64(uint8_t *bytes, uint64_t value)
-{
-    memcpy(bytes, &value, sizeof value);
-}
-
-static uint32_t get32(const uint8_t *bytes)
-{
-    uint32_t value;
-    memcpy(&value, bytes, sizeof value);
-    return value;
-}
-
-static uint64_t get64(const uint8_t *bytes)
-{
-    uint64_t value;
-    memcpy(&value, bytes, sizeof value);
-    return value;
-}
 
 void snapshot_header_encode(uint8_t bytes[SNAPSHOT_HEADER_BYTES], const struct snapshot_header *header)
 {
