@@ -90,6 +90,8 @@ local function run(entry, contender, arguments)
 end
 
 local function arguments_of(entry, contender)
+  local queries = entry.queries_of and entry.queries_of[contender]
+  if queries then return ("%s queries=%d"):format(entry.arguments, queries) end
   if not entry.half_rate_of then return entry.arguments end
   local whose = entry.rate_as and entry.rate_as[contender] or contender
   local rate = math.huge -- the least of these lines is what it can keep up
