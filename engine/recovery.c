@@ -319,25 +319,47 @@ static int rewrite(int fd, uint64_t offset, uint64_t end)
     return got < 0 ? (int)got : 0;
 }
 
-/* Where in the active segment the frames begin that no watermark says to be durable. */
-static uint64_t unsettled_offset(const struct reading *reading)
+/* Looking for where in the active segment begins what no watermark says to be durable. */
+struct unsettled {
+    uint64_t durable; /* the highest watermark */
+    uint64_t offset;
+};
+
+static bool unsettled_visit(void *context, const struct frame_header *header, uint64_t offset)
 {
+    struct unsettled *unsettled = context;
+    if (!frame_holds_events(header))
+        return true;
+    if (header->first_seq > unsettled->durable)
+        return false;
+    unsettled->offset = offset + header->bytes;
+    return true;
+}
+
+/* It is behind the frame with the last durable event, and not with the next event: a mark between the two may be in the
+ * page cache alone, and the log would have a hole before the frames that are going to be written. `begin`: where
+ * reading began. */
+static enum tide_status unsettled_find(const struct reading *reading, struct log_reader *reader, uint64_t begin,
+                                       uint64_t end, uint64_t *offset, struct tide_error *error)
+{
+    struct unsettled unsettled = {.durable = reading->durable, .offset = begin};
     struct frame_place place;
-    if (frame_index_find(reading->recovery->index, reading->durable + 1, &place) &&
-        place.segment_first_seq == reading->recovery->position.active_first_seq)
-        return place.offset;
-    return SEGMENT_HEADER_BYTES;
+    if (frame_index_find(reading->recovery->index, reading->durable, &place) &&
+        place.segment_first_seq == reading->recovery->position.active_first_seq && place.offset > begin)
+        begin = place.offset;
+    enum tide_status status = log_reader_hop(reader, begin, end, unsettled_visit, &unsettled, error);
+    *offset = unsettled.offset;
+    return status;
 }
 
 /* Makes what was read durable, and cuts what is behind it. A sync is not enough for that: when one has failed in the
  * process before us, the kernel may have marked the pages clean all the same, so that they are read as they were
- * written, and no sync will ever bring them to the disk. So what no watermark says to be durable is written again. The
- * names, too, may be in memory alone: an opening or a sealing may have failed between a rename and its sync. */
-static enum tide_status active_settle(const struct reading *reading, const char *name, uint64_t end, bool torn,
-                                      struct tide_error *error)
+ * written, and no sync will ever bring them to the disk. So what no watermark says to be durable, from `unsettled` on,
+ * is written again. The names, too, may be in memory alone: an opening or a sealing may have failed between a rename
+ * and its sync. */
+static enum tide_status active_settle(struct recovery *recovery, const char *name, uint64_t unsettled, uint64_t end,
+                                      bool torn, struct tide_error *error)
 {
-    struct recovery *recovery = reading->recovery;
-    uint64_t expected = reading->expected;
     char *path = file_path(recovery->directory, name);
     int fd = path ? file_open(path, recovery->read_only ? O_RDONLY : O_RDWR, 0) : -ENOMEM;
     free(path);
@@ -347,14 +369,14 @@ static enum tide_status active_settle(const struct reading *reading, const char 
     if (torn) {
         int64_t bytes = tail_bytes(fd, end);
         recovery->torn_bytes = bytes > 0 ? (uint64_t)bytes : 0;
-        recovery->torn_seq = expected;
+        recovery->torn_seq = recovery->position.next_seq;
         result = bytes < 0 ? (int)bytes : 0;
     }
     if (result == 0 && torn && !recovery->read_only)
         result = file_truncate(fd, end);
-    if (result == 0 && !recovery->read_only && reading->durable + 1 < expected &&
+    if (result == 0 && !recovery->read_only &&
         !PLANTED(11)) /* what a failed sync left in the page cache taken for durable */
-        result = rewrite(fd, unsettled_offset(reading), end);
+        result = rewrite(fd, unsettled, end);
     if (result == 0 && !recovery->read_only)
         result = file_sync(fd);
     file_close(fd);
@@ -370,11 +392,12 @@ static enum tide_status active_read(struct reading *reading, struct log_reader *
     struct tide_error local = {0};
     struct tide_error *told = error ? error : &local;
     enum tide_status status = segment_join(reading, log_reader_header(reader), name, told);
-    uint64_t end;
+    uint64_t begin, unsettled = 0;
     if (status == TIDE_OK)
-        status = reading_begin(reading, reader, &end, told);
+        status = reading_begin(reading, reader, &begin, told);
     if (status != TIDE_OK)
         return status;
+    uint64_t end = begin;
     struct log_frame frame;
     uint8_t last_kind;
     enum log_found found = frames_read(reading, reader, &frame, &end, &last_kind, told);
@@ -388,8 +411,10 @@ static enum tide_status active_read(struct reading *reading, struct log_reader *
     bool torn = found != LOG_FOUND_END;
     if (torn)
         status = tail_judge(reading, reader, found, &frame, end, told);
+    if (status == TIDE_OK && !recovery->read_only)
+        status = unsettled_find(reading, reader, begin, end, &unsettled, told);
     if (status == TIDE_OK && (torn || !recovery->read_only))
-        status = active_settle(reading, name, end, torn, told);
+        status = active_settle(recovery, name, unsettled, end, torn, told);
     return status;
 }
 
