@@ -225,6 +225,11 @@ const struct record *log_frame_record(const struct log_frame *frame, size_t *off
 {
     if (!frame_holds_events(&frame->header) || *offset >= frame->header.bytes)
         return NULL;
+    if (frame->header.kind == FRAME_SPARSE && *offset == FRAME_HEADER_BYTES) {
+        *offset = FRAME_SPARSE_RECORDS;
+        if (*offset >= frame->header.bytes)
+            return NULL;
+    }
     const struct record *record = (const struct record *)(const void *)(frame->bytes + *offset);
     *offset += record_size(record);
     return record;
