@@ -18,11 +18,13 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "compact.h"
 #include "epoch.h"
 #include "error.h"
 #include "file.h"
 #include "recovery.h"
 #include "segment.h"
+#include "segment_writer.h"
 #include "thread.h"
 
 static pthread_mutex_t registry_mutex = PTHREAD_MUTEX_INITIALIZER;
@@ -102,6 +104,10 @@ static enum tide_status recovered_apply(void *context, const struct record *reco
              &place);
     struct record *old = place.block;
     enum tide_status status = TIDE_OK;
+    /* Created while it is there: it was deleted between, and compaction has removed that event. */
+    bool deletion_removed = record->type == TIDE_EVENT_CREATED && old;
+    if (deletion_removed && (collection->first_delete_seq == 0 || old->seq + 1 < collection->first_delete_seq))
+        collection->first_delete_seq = old->seq + 1;
     if (record->type == TIDE_EVENT_DELETED) {
         if (collection->first_delete_seq == 0)
             collection->first_delete_seq = record->seq;
@@ -134,7 +140,9 @@ static enum tide_status log_start(struct tide_engine *engine, struct tide_error 
                                 .index = engine->index,
                                 .apply = recovered_apply,
                                 .context = engine};
-    enum tide_status status = recovery_run(&recovery, error);
+    enum tide_status status = engine->options.read_only ? TIDE_OK : segment_writer_clean(engine->directory, error);
+    if (status == TIDE_OK)
+        status = recovery_run(&recovery, error);
     if (status != TIDE_OK)
         return status;
     engine->recovery_ms = (clock_monotonic_us() - start_us) / 1000;
@@ -156,6 +164,8 @@ static enum tide_status log_start(struct tide_engine *engine, struct tide_error 
                       error);
     if (status == TIDE_OK)
         status = writer_start(engine, recovery.last_time_us, error);
+    if (status == TIDE_OK && (status = retention_start(engine, error)) != TIDE_OK)
+        writer_stop(engine);
     if (status != TIDE_OK && engine->log)
         log_close(engine->log, false, NULL);
     return status;
@@ -176,6 +186,8 @@ static void engine_free(struct tide_engine *engine)
     pthread_cond_destroy(&engine->done[TIDE_LEVEL_WRITTEN]);
     pthread_cond_destroy(&engine->done[TIDE_LEVEL_DURABLE]);
     pthread_cond_destroy(&engine->last_left);
+    pthread_mutex_destroy(&engine->compaction.mutex);
+    pthread_cond_destroy(&engine->retention.work);
     free(engine->directory);
     free(engine->path);
     free(engine);
@@ -199,6 +211,8 @@ static struct tide_engine *engine_allocate(const char *path, struct tide_error *
     pthread_cond_init(&engine->done[TIDE_LEVEL_WRITTEN], &attributes);
     pthread_cond_init(&engine->done[TIDE_LEVEL_DURABLE], &attributes);
     pthread_cond_init(&engine->last_left, &attributes);
+    pthread_mutex_init(&engine->compaction.mutex, NULL);
+    pthread_cond_init(&engine->retention.work, &attributes);
     pthread_condattr_destroy(&attributes);
     engine->path = strdup(path);
     if (!engine->path || collections_init(engine, error) != TIDE_OK) {
@@ -309,6 +323,7 @@ static void calls_end(struct tide_engine *engine)
 static enum tide_status log_finish(struct tide_engine *engine, struct tide_error *error)
 {
     calls_end(engine);
+    retention_stop(engine);
     writer_stop(engine);
     uint32_t failure = atomic_load(&engine->failure);
     enum tide_status status = log_close(engine->log, failure == 0, error);
@@ -368,7 +383,7 @@ void tide_stats(struct tide_engine *engine, struct tide_stats *stats)
         .syncs = log.syncs,
         .sync_us = log.sync_us,
         .pending_bytes = channel_pending_bytes(&engine->channel),
-        .log_bytes = log.bytes,
+        .log_bytes = log.bytes - atomic_load_explicit(&engine->compaction.bytes, memory_order_relaxed),
         .segments = log.segments,
         .memory_bytes = memory.system_bytes,
         .block_bytes = memory.block_bytes,
@@ -377,6 +392,9 @@ void tide_stats(struct tide_engine *engine, struct tide_stats *stats)
         .recovered_events = engine->recovered_events,
         .torn_bytes = engine->torn_bytes,
         .torn_seq = engine->torn_seq,
+        .compactions = atomic_load_explicit(&engine->compaction.count, memory_order_relaxed),
+        .compactions_failed = atomic_load_explicit(&engine->compaction.failures, memory_order_relaxed),
+        .compacted_events = atomic_load_explicit(&engine->compaction.removed, memory_order_relaxed),
     };
     pthread_mutex_lock(&engine->collections_mutex);
     stats->collections = engine->collection_count;

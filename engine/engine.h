@@ -77,6 +77,21 @@ struct tide_engine {
     struct log *log;
     struct log_figures log_figures;          /* a copy under the mutex, renewed after each batch */
     _Atomic uint64_t batches, bytes_written; /* figures: relaxed */
+
+    /* Of compaction (compact.c): one at a time has the mutex. */
+    struct {
+        pthread_mutex_t mutex;
+        bool seal; /* the writer is asked to seal the active segment; guarded by the engine's mutex */
+        _Atomic uint64_t count, failures, removed, bytes; /* figures: relaxed. bytes: by which the log is smaller */
+    } compaction;
+
+    /* Of the thread that compacts in the background (retention.c); guarded by the engine's mutex. */
+    struct {
+        pthread_t thread;
+        pthread_cond_t work;
+        bool running, wanted, stop;
+        uint64_t left_bytes; /* of the log, when the last compaction was over */
+    } retention;
 };
 
 /* collections.c */
@@ -87,6 +102,9 @@ void collections_destroy(struct tide_engine *engine);
 enum tide_status options_complete(struct tide_options *options, struct tide_error *error);
 enum tide_status options_compatible(const struct tide_options *wanted, const struct tide_options *in_force,
                                     const char *path, struct tide_error *error);
+
+/* Whether a retention's limit is in its range. */
+enum tide_status options_retain_check(enum tide_retain retain, uint64_t limit, struct tide_error *error);
 
 /* engine.c */
 bool engine_forked(const struct tide_engine *engine);
@@ -115,6 +133,11 @@ enum tide_status wait_for_room(struct tide_engine *engine, uint64_t bytes, uint6
                                struct tide_error *error);
 enum tide_status wait_for_watermark(struct tide_engine *engine, uint64_t seq, enum tide_level level,
                                     uint64_t deadline_us, struct tide_error *error);
+
+/* Counts a call as one that waits, and locks the mutex; CLOSED, without it, when a close has begun. And the opposite,
+ * with the mutex locked, which it unlocks: a close waits for the last one. */
+enum tide_status waiter_enter(struct tide_engine *engine, struct tide_error *error);
+void waiter_leave(struct tide_engine *engine);
 
 /* listen.c: wakes whose wants are fulfilled, with the mutex locked. */
 void listeners_wake(struct tide_engine *engine, bool durable_rose, bool failed);

@@ -111,6 +111,8 @@ static enum tide_status frame_keep(struct survey *survey, struct survey_file *fi
         tell(survey, "gap", file, &gap, "events that a repair removed");
     } else if (frame_holds_events(&frame->header)) {
         records_count(survey, frame);
+        survey->report.compacted_events +=
+            frame_next_seq(frame->bytes, &frame->header) - frame->header.first_seq - frame->header.events;
     }
     survey->expected = frame_next_seq(frame->bytes, &frame->header);
     tell_progress(survey, frame->header.bytes);

@@ -75,8 +75,7 @@ static bool wait_until(pthread_cond_t *condition, pthread_mutex_t *mutex, uint64
     return pthread_cond_timedwait(condition, mutex, &until) != ETIMEDOUT;
 }
 
-/* Counts this call as waiting; CLOSED when a close has begun, which then waits for no more of them. */
-static enum tide_status waiter_enter(struct tide_engine *engine, struct tide_error *error)
+enum tide_status waiter_enter(struct tide_engine *engine, struct tide_error *error)
 {
     pthread_mutex_lock(&engine->mutex);
     if (atomic_load(&engine->closing)) {
@@ -87,8 +86,7 @@ static enum tide_status waiter_enter(struct tide_engine *engine, struct tide_err
     return TIDE_OK;
 }
 
-/* With the mutex locked, which it unlocks: the last one lets a close go on. */
-static void waiter_leave(struct tide_engine *engine)
+void waiter_leave(struct tide_engine *engine)
 {
     engine->waiters--;
     if (engine->waiters == 0 && atomic_load(&engine->closing))

@@ -19,6 +19,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "compact.h"
 #include "engine.h"
 #include "error.h"
 #include "plant.h"
@@ -77,7 +78,7 @@ static uint64_t batch_due_us(struct tide_engine *engine)
     uint64_t pending = channel_tail(channel) - channel->head;
     uint64_t written = atomic_load_explicit(&engine->written, memory_order_relaxed);
     uint64_t sync_due = wanted_sync_due_us(engine);
-    if (engine->stop || sync_due == 0)
+    if (engine->stop || sync_due == 0 || engine->compaction.seal)
         return 0;
     if (pending == 0)
         return sync_due;
@@ -212,7 +213,10 @@ static void watermarks_raise(struct tide_engine *engine, uint64_t written)
     /* Release; pairs with the acquires in wait.c and tide_watermarks. */
     atomic_store_explicit(&engine->written, written, memory_order_release);
     atomic_store_explicit(&engine->durable, durable, memory_order_release);
+    uint64_t segments = engine->log_figures.segments;
     log_figures(engine->log, &engine->log_figures);
+    if (engine->log_figures.segments != segments)
+        retention_wake(engine);
     if (engine->waiters_at[TIDE_LEVEL_WRITTEN] > 0)
         pthread_cond_broadcast(&engine->done[TIDE_LEVEL_WRITTEN]);
     if (durable_rose && engine->waiters_at[TIDE_LEVEL_DURABLE] > 0)
@@ -226,11 +230,33 @@ static void watermarks_raise(struct tide_engine *engine, uint64_t written)
     pthread_mutex_unlock(&engine->mutex);
 }
 
+/* Seals the active segment if a compaction waits for that. */
+static enum tide_status seal_if_wanted(struct tide_engine *engine, uint64_t written, struct tide_error *error)
+{
+    pthread_mutex_lock(&engine->mutex);
+    bool wanted = engine->compaction.seal;
+    pthread_mutex_unlock(&engine->mutex);
+    if (!wanted)
+        return TIDE_OK;
+    enum tide_status status = log_roll(engine->log, error);
+    if (status != TIDE_OK)
+        return status;
+    watermarks_raise(engine, written);
+    pthread_mutex_lock(&engine->mutex);
+    engine->compaction.seal = false;
+    pthread_cond_broadcast(&engine->done[TIDE_LEVEL_DURABLE]);
+    pthread_mutex_unlock(&engine->mutex);
+    return TIDE_OK;
+}
+
 /* Writes one batch, if there is one, and syncs if that is due. */
 static enum tide_status writer_step(struct writer *writer, struct tide_error *error)
 {
     struct tide_engine *engine = writer->engine;
     uint64_t written = atomic_load_explicit(&engine->written, memory_order_relaxed);
+    enum tide_status sealed = seal_if_wanted(engine, written, error);
+    if (sealed != TIDE_OK)
+        return sealed;
     if (channel_tail(&engine->channel) != engine->channel.head) {
         struct batch batch;
         enum tide_status status = batch_take(writer, &batch, error);
