@@ -369,6 +369,13 @@ enum tide_status recovery_run(struct recovery *recovery, struct tide_error *erro
     enum tide_status status = active_open(recovery, &reader, &name, error);
     if (status != TIDE_OK || !reader)
         return status;
+    /* The last rename's sync may have failed in the process before us: then the names are there, but need not last. */
+    if (!recovery->read_only)
+        status = file_fault(recovery, ".", file_sync_directory(recovery->directory), error);
+    if (status != TIDE_OK) {
+        log_reader_close(reader);
+        return status;
+    }
     memcpy(recovery->position.database_id, log_reader_header(reader)->database_id, DATABASE_ID_BYTES);
     status = sealed_read_all(&reading, log_reader_header(reader)->first_seq, error);
     if (status == TIDE_OK)

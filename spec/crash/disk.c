@@ -311,10 +311,12 @@ static void orphans_remove(void)
 void disk_restart(void)
 {
     pthread_mutex_lock(&disk.mutex);
-    names_clear(&disk.now);
-    for (unsigned i = 0; i < disk.durable.count; i++)
-        name_set(&disk.now, disk.durable.list[i].path, disk.durable.list[i].inode);
-    orphans_remove();
+    if (disk.crashed) { /* else a process has ended: what it did is there, and still waits to be durable */
+        names_clear(&disk.now);
+        for (unsigned i = 0; i < disk.durable.count; i++)
+            name_set(&disk.now, disk.durable.list[i].path, disk.durable.list[i].inode);
+        orphans_remove();
+    }
     disk.crashed = disk.struck = false;
     disk.fault = (struct fault){0};
     pthread_mutex_unlock(&disk.mutex);
