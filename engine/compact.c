@@ -195,7 +195,8 @@ static enum tide_status damaged(const struct run *run, const struct look *look, 
                      run->engine->directory, name, look->bytes, look->next_seq);
 }
 
-/* Reads the segment's frames in their order up to the seal, and hands each to `visit`. */
+/* Reads the segment's frames in their order and hands each to `visit`. A seal may also stand in the middle: then a
+ * crash came before the renames, and the segment was written on. */
 static enum tide_status frames_visit(struct run *run, struct look *look, struct log_reader *reader,
                                      enum tide_status (*visit)(struct run *run, struct look *look, void *context,
                                                                const struct log_frame *frame, struct tide_error *error),
@@ -204,12 +205,14 @@ static enum tide_status frames_visit(struct run *run, struct look *look, struct 
     look->next_seq = look->first_seq;
     look->bytes = SEGMENT_HEADER_BYTES;
     log_reader_seek(reader, SEGMENT_HEADER_BYTES);
-    for (uint8_t kind = FRAME_EVENTS; kind != FRAME_SEALED;) {
+    for (uint8_t kind = FRAME_EVENTS;;) {
         struct log_frame frame;
         enum tide_status status = still_works(run->engine, error);
         enum log_found found = status == TIDE_OK ? log_reader_next(reader, &frame, error) : LOG_FOUND_ERROR;
         if (found == LOG_FOUND_ERROR)
             return error->status;
+        if (found == LOG_FOUND_END && kind == FRAME_SEALED)
+            return TIDE_OK;
         if (found != LOG_FOUND_FRAME || frame.header.first_seq != look->next_seq)
             return damaged(run, look, error);
         status = visit(run, look, context, &frame, error);
@@ -219,7 +222,6 @@ static enum tide_status frames_visit(struct run *run, struct look *look, struct 
         look->next_seq = frame_next_seq(frame.bytes, &frame.header);
         look->bytes += frame.header.bytes;
     }
-    return TIDE_OK;
 }
 
 /* The first time: judges each record. */
