@@ -1,5 +1,6 @@
 /* database.c - the handle of an open database: watermarks, figures, closing. */
 #include "module.h"
+#include "retention.h"
 
 struct database *database_check(lua_State *L, int index)
 {
@@ -141,16 +142,10 @@ static int database_stats(lua_State *L)
 
 void database_register(lua_State *L)
 {
-    static const luaL_Reg functions[] = {{"collection", collection_new},
-                                         {"close", database_close},
-                                         {"flush", database_flush},
-                                         {"wait", database_wait},
-                                         {"watermarks", database_watermarks},
-                                         {"events", database_events},
-                                         {"stats", database_stats},
-                                         {"__gc", database_finish},
-                                         {"__close", database_finish},
-                                         {"__tostring", database_tostring},
-                                         {NULL, NULL}};
+    static const luaL_Reg functions[] = {
+        {"collection", collection_new}, {"close", database_close},           {"flush", database_flush},
+        {"wait", database_wait},        {"watermarks", database_watermarks}, {"events", database_events},
+        {"compact", database_compact},  {"stats", database_stats},           {"__gc", database_finish},
+        {"__close", database_finish},   {"__tostring", database_tostring},   {NULL, NULL}};
     metatable_register(L, DATABASE_TYPE, functions);
 }

@@ -8,12 +8,15 @@ local commands = {
   dump = "the events of the log, one a line",
   info = "what a directory holds",
   repair = "cut out what is damaged",
+  compact = "make the log smaller",
   load = "a load test of an HTTP server or of the engine",
   bench = "what this machine gives a script",
   version = "the version",
   help = "this text, or a command's",
 }
-local order = { "run", "serve", "load", "import", "export", "verify", "dump", "info", "repair", "bench", "version", "help" }
+local order = {
+  "run", "serve", "load", "import", "export", "verify", "dump", "info", "repair", "compact", "bench", "version", "help",
+}
 
 local common = {}
 
