@@ -23,6 +23,13 @@
 #include "error.h"
 #include "log_reader.h"
 
+enum { KEPT_BYTES_MAX = 4 << 20 }; /* of the records that a walk keeps, so as not to read them twice */
+
+struct step {
+    uint64_t seq;
+    size_t kept_at; /* where its record is kept; SIZE_MAX: it isn't */
+};
+
 struct log_events {
     char *directory;
     struct frame_index *index;
@@ -36,8 +43,10 @@ struct log_events {
     uint64_t next_seq;         /* of the next event in order */
     uint64_t last_seq;         /* of the scan */
     uint64_t gap_seq;          /* the first of the removed seqs before next_seq that are not told yet; 0: none */
-    uint64_t *walk;            /* seqs of the history, ascending from walk_next on */
+    struct step *walk;         /* the history, ascending from walk_next on */
     size_t walk_count, walk_next;
+    uint8_t *kept; /* records of the walk */
+    size_t kept_bytes, kept_capacity;
 };
 
 static bool filter_keep(struct log_events *events, const struct tide_event_filter *filter)
@@ -80,6 +89,7 @@ void log_events_close(struct log_events *events)
         return;
     log_reader_close(events->reader);
     free(events->walk);
+    free(events->kept);
     free(events->directory);
     free(events);
 }
@@ -304,17 +314,36 @@ static enum tide_status record_find(struct log_events *events, uint64_t seq, con
     return status;
 }
 
-static bool walk_push(struct log_events *events, size_t *capacity, uint64_t seq)
+/* Keeps a copy of the record while there is room; where it is, or SIZE_MAX. */
+static size_t record_keep(struct log_events *events, const struct record *record)
+{
+    size_t bytes = record_size(record), at = events->kept_bytes;
+    if (at + bytes > KEPT_BYTES_MAX)
+        return SIZE_MAX;
+    if (at + bytes > events->kept_capacity) {
+        size_t grown = (at + bytes) * 2;
+        uint8_t *kept = realloc(events->kept, grown);
+        if (!kept)
+            return SIZE_MAX; /* it can be read again */
+        events->kept = kept;
+        events->kept_capacity = grown;
+    }
+    memcpy(events->kept + at, record, bytes);
+    events->kept_bytes += bytes;
+    return at;
+}
+
+static bool walk_push(struct log_events *events, size_t *capacity, const struct record *record)
 {
     if (events->walk_count == *capacity) {
         size_t grown = *capacity ? *capacity * 2 : 16;
-        uint64_t *walk = realloc(events->walk, grown * sizeof *walk);
+        struct step *walk = realloc(events->walk, grown * sizeof *walk);
         if (!walk)
             return false;
         events->walk = walk;
         *capacity = grown;
     }
-    events->walk[events->walk_count++] = seq;
+    events->walk[events->walk_count++] = (struct step){record->seq, record_keep(events, record)};
     return true;
 }
 
@@ -336,13 +365,13 @@ static enum tide_status walk_collect(struct log_events *events, uint64_t newest_
             *oldest = 0;
             break;
         }
-        if (status == TIDE_OK && seq <= events->filter.to && !walk_push(events, &capacity, seq))
+        if (status == TIDE_OK && seq <= events->filter.to && !walk_push(events, &capacity, record))
             status = error_set(error, TIDE_MEMORY, "out of memory");
         if (status == TIDE_OK)
             seq = record->previous_seq < seq ? record->previous_seq : 0;
     }
     for (size_t i = 0; i < events->walk_count / 2; i++) {
-        uint64_t other = events->walk[i];
+        struct step other = events->walk[i];
         events->walk[i] = events->walk[events->walk_count - 1 - i];
         events->walk[events->walk_count - 1 - i] = other;
     }
@@ -390,10 +419,15 @@ enum tide_status log_events_next(struct log_events *events, struct tide_event *e
         events->frame = (struct log_frame){0};
     }
     const struct record *record = NULL;
-    while (!record) { /* what compaction has removed since the walk is passed over */
+    while (!record) { /* what compaction has removed since the walk, and isn't kept, is passed over */
         if (events->walk_next == events->walk_count)
             return error_set(told, TIDE_NOT_FOUND, "no more events");
-        enum tide_status status = record_find(events, events->walk[events->walk_next], &record, told);
+        const struct step *step = &events->walk[events->walk_next];
+        enum tide_status status = TIDE_OK;
+        if (step->kept_at != SIZE_MAX)
+            record = (const struct record *)(const void *)(events->kept + step->kept_at);
+        else
+            status = record_find(events, step->seq, &record, told);
         if (status != TIDE_OK)
             return status;
         events->walk_next++;

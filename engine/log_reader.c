@@ -1,4 +1,5 @@
-/* log_reader.c - frames of one segment, in order, through a buffer of a megabyte that grows for a larger frame.
+/* log_reader.c - frames of one segment, in order, through a buffer of a megabyte that grows for a larger frame. After a
+ * seek only the one frame is read, for it may be all that is wanted (a document's history is scattered so).
  *
  * Where no valid frame begins, the reader says so and stays: the caller decides whether that is the end, a torn tail or
  * damage, and may ask for the next valid frame behind it (log_reader_resync). That a stretch of document text looks
@@ -13,7 +14,7 @@
 #include "error.h"
 #include "file.h"
 
-enum { BUFFER_BYTES = 1 << 20 };
+enum { BUFFER_BYTES = 1 << 20, JUMP_BYTES = 16384 };
 
 struct log_reader {
     int fd;
@@ -21,6 +22,7 @@ struct log_reader {
     struct segment_header header;
     bool any_database;   /* until a valid frame is found, which decides */
     uint64_t offset;     /* of the next frame */
+    bool jumped;         /* there by a seek: perhaps this one frame is all that is wanted */
     uint64_t file_bytes; /* when last looked at */
     uint8_t *buffer;
     size_t capacity;
@@ -106,6 +108,7 @@ const struct segment_header *log_reader_header(const struct log_reader *reader)
 void log_reader_seek(struct log_reader *reader, uint64_t offset)
 {
     reader->offset = offset;
+    reader->jumped = true;
 }
 
 static enum tide_status file_bytes_renew(struct log_reader *reader, struct tide_error *error)
@@ -138,7 +141,8 @@ static enum tide_status buffer_fill(struct log_reader *reader, uint64_t offset, 
         kept = (size_t)(reader->start + reader->length - offset);
         memmove(reader->buffer, reader->buffer + (offset - reader->start), kept);
     }
-    int64_t read = file_read(reader->fd, reader->buffer + kept, reader->capacity - kept, offset + kept);
+    size_t ahead = reader->jumped && wanted < JUMP_BYTES ? JUMP_BYTES : reader->jumped ? wanted : reader->capacity;
+    int64_t read = file_read(reader->fd, reader->buffer + kept, ahead - kept, offset + kept);
     reader->start = offset;
     reader->length = kept;
     if (read < 0)
@@ -196,6 +200,7 @@ static enum log_found first_nonzero(struct log_reader *reader, uint64_t offset, 
 enum log_found log_reader_next(struct log_reader *reader, struct log_frame *frame, struct tide_error *error)
 {
     enum log_found found = frame_at(reader, reader->offset, frame, error);
+    reader->jumped = false;
     if (found == LOG_FOUND_FRAME)
         reader->offset += frame->header.bytes;
     if (found == LOG_FOUND_BAD)
