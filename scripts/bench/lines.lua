@@ -95,6 +95,8 @@ function lines.all(options)
     { once = true, series = true })
   add("recovery", "opening to the first get, large", "recovery", documents(large),
     { "ceiling", "tidemark", "lmdb", "redis", "tarantool" }, { command = socket_command })
+  add("compaction", "compaction: 50,000 events of which 40,000 are obsolete", "compaction", documents(10000), { "tidemark" })
+  add("history", ("history of one document: 100 events among %d"):format(large), "history", documents(large), { "tidemark" })
   add("latency", "create at half of its greatest rate, open loop", "latency", "seconds=2", STORES,
     { latency = true, half_rate_of = { "create-one", "create/large" } })
   return lines
@@ -153,6 +155,9 @@ function lines.goals(figure, best)
     { "Lua get / sum of its parts", of_parts("lua/get", "get/100k/uniform"), 0.9, true },
     { "Lua get of a table / lua-cjson's decode alone", ratio("lua/get", "cjson"), 1, true },
     { "recovery, million events/s", of("recovery", "rate", 1e-6), 3, true },
+    { "compaction of 50,000 events, 40,000 obsolete, s", of("compaction", "compaction_s"), 5 },
+    { "log after that compaction / before", of("compaction", "bytes_left"), 0.5 },
+    { "history of 100 events among a million, ms", of("history", "history_ms"), 5 },
     { "memory a document beyond id and JSON, bytes",
       of("create/large", "memory_bytes_per_document") and of("create/large", "memory_bytes_per_document") - 36 - 256, 64 },
     { "log / (id + JSON)", of("create/large", "disk_bytes_per_byte"), 1.25 },
