@@ -745,8 +745,11 @@ static void the_background_compacts_what_the_option_says(void **state)
         tide_flush(engine, TIDE_NO_TIMEOUT, NULL, NULL);
         tide_stats(engine, &stats);
     } while (stats.compacted_events < 1000 && last < EVENTS_MAX - 200);
+    while (stats.compacted_events < 1000) { /* the last sealing has woken the thread; it may not have run yet */
+        usleep(1000);
+        tide_stats(engine, &stats);
+    }
     assert_int_equal(stats.compactions_failed, 0);
-    assert_true(stats.compacted_events >= 1000);
     assert_true(stats.log_bytes < last * VALUE_BYTES);
     assert_int_equal(tide_close(engine, NULL), TIDE_OK);
     engine = open_with(NULL);
