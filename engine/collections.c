@@ -28,6 +28,9 @@ void collections_destroy(struct tide_engine *engine)
     }
     free(engine->collections);
     free(engine->chains);
+    engine->collections = NULL;
+    engine->chains = NULL;
+    engine->collection_count = engine->collection_capacity = 0;
     pthread_mutex_destroy(&engine->collections_mutex);
 }
 

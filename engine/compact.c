@@ -445,7 +445,7 @@ enum tide_status tide_compact(struct tide_engine *engine, const struct tide_comp
                               struct tide_compaction *result, struct tide_error *error)
 {
     static const struct tide_compact in_force;
-    struct tide_compaction ignored;
+    struct tide_compaction ignored = {0};
     struct tide_error local = {0};
     struct tide_error *told = error ? error : &local;
     struct run run = {.engine = engine, .request = compact ? compact : &in_force, .result = result ? result : &ignored};

@@ -131,8 +131,9 @@ static enum tide_status recovered_apply(void *context, const struct record *reco
     return status;
 }
 
-/* Reads the log, and for writing opens its end and starts the writer. */
-static enum tide_status log_start(struct tide_engine *engine, struct tide_error *error)
+/* Reads the log, and for writing opens its end and starts the writer. *again: what was read may be wrong (recovery.h).
+ */
+static enum tide_status log_start(struct tide_engine *engine, bool *again, struct tide_error *error)
 {
     uint64_t start_us = clock_monotonic_us();
     struct recovery recovery = {.directory = engine->directory,
@@ -143,7 +144,8 @@ static enum tide_status log_start(struct tide_engine *engine, struct tide_error 
     enum tide_status status = engine->options.read_only ? TIDE_OK : segment_writer_clean(engine->directory, error);
     if (status == TIDE_OK)
         status = recovery_run(&recovery, error);
-    if (status != TIDE_OK)
+    *again = recovery.compacted;
+    if (status != TIDE_OK || *again)
         return status;
     engine->recovery_ms = (clock_monotonic_us() - start_us) / 1000;
     engine->recovered_events = recovery.events;
@@ -223,21 +225,47 @@ static struct tide_engine *engine_allocate(const char *path, struct tide_error *
     return engine;
 }
 
-/* Everything that is only needed when the directory isn't open in this process yet. */
-static enum tide_status engine_start(struct tide_engine *engine, struct tide_error *error)
+/* Makes what the log is read into, and reads it. */
+static enum tide_status documents_load(struct tide_engine *engine, bool *again, struct tide_error *error)
 {
-    enum tide_status status = options_complete(&engine->options, error);
-    if (status == TIDE_OK && !engine->options.read_only)
-        status = directory_lock(engine, error);
-    if (status != TIDE_OK)
-        return status;
     engine->memory = memory_create();
     engine->index = frame_index_create();
     if (engine->memory && !engine->options.read_only)
         engine->reclaim = reclaim_create(engine->memory);
     if (!engine->memory || !engine->index || (!engine->options.read_only && !engine->reclaim))
         return error_set(error, TIDE_MEMORY, "out of memory");
-    return log_start(engine, error);
+    return log_start(engine, again, error);
+}
+
+/* Undoes documents_load, of an engine that reads alone. */
+static enum tide_status documents_forget(struct tide_engine *engine, struct tide_error *error)
+{
+    collections_destroy(engine);
+    memory_destroy(engine->memory);
+    frame_index_destroy(engine->index);
+    engine->memory = NULL;
+    engine->index = NULL;
+    engine->recovering = NULL;
+    return collections_init(engine, error);
+}
+
+/* Everything that is only needed when the directory isn't open in this process yet. */
+static enum tide_status engine_start(struct tide_engine *engine, struct tide_error *error)
+{
+    enum { TRIES = 100 }; /* compactions that come in the middle of a reading, one after the other */
+    bool again = true;
+    enum tide_status status = options_complete(&engine->options, error);
+    if (status == TIDE_OK && !engine->options.read_only)
+        status = directory_lock(engine, error);
+    for (int i = 0; i < TRIES && again && status == TIDE_OK; i++) {
+        if (i > 0)
+            status = documents_forget(engine, error);
+        if (status == TIDE_OK)
+            status = documents_load(engine, &again, error);
+    }
+    if (status == TIDE_OK && again)
+        status = error_set(error, TIDE_BUSY, "%s is compacted again and again while it is read", engine->directory);
+    return status;
 }
 
 static struct tide_engine *registry_find(uint64_t device, uint64_t inode)

@@ -339,16 +339,43 @@ static enum tide_status active_open(struct recovery *recovery, struct log_reader
     }
 }
 
+static uint64_t sealed_size(const struct recovery *recovery, uint64_t first_seq)
+{
+    char name[SEGMENT_NAME_BYTES];
+    struct file_status found = {0};
+    segment_sealed_name(name, first_seq);
+    char *path = file_path(recovery->directory, name);
+    if (path)
+        file_stat(path, &found); /* what is wrong with it is told when it is opened */
+    free(path);
+    return found.bytes;
+}
+
+/* The sum of the sizes of the sealed segments that are read. Every compaction makes one smaller. */
+static uint64_t sealed_sizes(const struct recovery *recovery, const struct segment_list *list,
+                             uint64_t active_first_seq)
+{
+    uint64_t sum = 0;
+    for (size_t i = 0; i < list->sealed_count && list->sealed[i] < active_first_seq; i++)
+        sum += sealed_size(recovery, list->sealed[i]);
+    return sum;
+}
+
 static enum tide_status sealed_read_all(struct reading *reading, uint64_t active_first_seq, struct tide_error *error)
 {
     struct segment_list list;
     enum tide_status status = segment_list_read(reading->recovery->directory, &list, error);
     if (status != TIDE_OK)
         return status;
+    /* Beside another process's writer: an early segment as it was and a later one as it is now are no log. The later
+     * one may have lost the deletion of a document that the early one still has. */
+    bool read_only = reading->recovery->read_only;
+    uint64_t before = read_only ? sealed_sizes(reading->recovery, &list, active_first_seq) : 0;
     for (size_t i = 0; i < list.sealed_count && list.sealed[i] < active_first_seq && status == TIDE_OK; i++) {
         uint64_t next = i + 1 < list.sealed_count ? list.sealed[i + 1] : active_first_seq;
         status = sealed_read(reading, list.sealed[i], next < active_first_seq ? next : active_first_seq, error);
     }
+    reading->recovery->compacted = read_only && before != sealed_sizes(reading->recovery, &list, active_first_seq);
     if (status == TIDE_OK && !reading->recovery->read_only && list.sealed_count > 0 &&
         list.sealed[list.sealed_count - 1] >= active_first_seq)
         status = error_set(error, TIDE_CORRUPT,
@@ -363,7 +390,7 @@ enum tide_status recovery_run(struct recovery *recovery, struct tide_error *erro
     struct reading reading = {.recovery = recovery, .expected = 1};
     recovery->position = (struct log_position){.next_seq = 1, .offset = SEGMENT_HEADER_BYTES, .active_first_seq = 1};
     recovery->events = recovery->last_time_us = recovery->torn_bytes = recovery->torn_seq = 0;
-    recovery->clean_close = false;
+    recovery->clean_close = recovery->compacted = false;
     struct log_reader *reader;
     const char *name;
     enum tide_status status = active_open(recovery, &reader, &name, error);

@@ -20,6 +20,7 @@ struct recovery {
     uint64_t events, last_time_us;
     uint64_t torn_bytes, torn_seq; /* what was cut, or passed over; torn_seq: the first seq that is gone */
     bool clean_close;              /* the last frame was an end mark */
+    bool compacted;                /* read_only: segments were compacted meanwhile; what was applied may be wrong */
 };
 
 /* Creates the log in an empty directory (or finishes a creation, or a sealing, that was interrupted), else reads all of

@@ -266,7 +266,7 @@ static uint64_t sweep_run(const struct sweep *sweep, unsigned operations)
         struct fault fault = sweep->fault;
         fault.at = at;
         disk_fault(&fault);
-        struct life life = {.random = 7, .operations = operations / 2, .large = true, .compact_every = 35};
+        struct life life = {.random = 7, .operations = operations / 2, .large = true, .compact_every = operations / 5};
         bool whole = life_run(&life);
         if (!disk_struck()) { /* a second opening has calls of its own */
             life.operations = operations - operations / 2;

@@ -583,6 +583,39 @@ static void an_open_iterator_goes_on(void **state)
     assert_int_equal(tide_close(engine, NULL), TIDE_OK);
 }
 
+/* Another process, which compacts when it is told to. It must be there before an engine is: what a fork copies of one
+ * is of no use. */
+static struct {
+    pid_t process;
+    int go[2];
+} other;
+
+static void other_start(void)
+{
+    assert_int_equal(pipe(other.go), 0);
+    other.process = fork();
+    if (other.process != 0)
+        return;
+    char byte;
+    struct tide_engine *writer;
+    struct tide_error error;
+    const struct tide_compact latest = {.retain = TIDE_RETAIN_EVENTS_PER_DOCUMENT, .limit = 1};
+    struct tide_options small = {.segment_bytes = TIDE_SEGMENT_BYTES_MIN};
+    bool fine = read(other.go[0], &byte, 1) == 1 && tide_open(directory, &small, &writer, &error) == TIDE_OK &&
+                tide_compact(writer, &latest, NULL, &error) == TIDE_OK && tide_close(writer, NULL) == TIDE_OK;
+    _exit(fine ? 0 : 1);
+}
+
+static void other_compacts(void)
+{
+    int exited;
+    assert_int_equal(write(other.go[1], "", 1), 1);
+    assert_int_equal(waitpid(other.process, &exited, 0), other.process);
+    assert_int_equal(exited, 0);
+    close(other.go[0]);
+    close(other.go[1]);
+}
+
 /* Another process, here an engine that was opened before and reads alone, has an index of places that are no more. */
 static void an_index_of_an_earlier_time_leads_to_everything(void **state)
 {
@@ -592,19 +625,9 @@ static void an_index_of_an_earlier_time_leads_to_everything(void **state)
     assert_int_equal(tide_close(engine, NULL), TIDE_OK);
     struct tide_options options = {.read_only = true};
     struct tide_error error;
+    other_start();
     assert_int_equal(tide_open(directory, &options, &reader, &error), TIDE_OK);
-    pid_t child = fork();
-    if (child == 0) { /* an engine of its own: the parent's is not found in the child */
-        struct tide_engine *writer;
-        const struct tide_compact latest = {.retain = TIDE_RETAIN_EVENTS_PER_DOCUMENT, .limit = 1};
-        struct tide_options small = {.segment_bytes = TIDE_SEGMENT_BYTES_MIN};
-        bool fine = tide_open(directory, &small, &writer, &error) == TIDE_OK &&
-                    tide_compact(writer, &latest, NULL, &error) == TIDE_OK && tide_close(writer, NULL) == TIDE_OK;
-        _exit(fine ? 0 : 1);
-    }
-    int exited;
-    assert_int_equal(waitpid(child, &exited, 0), child);
-    assert_int_equal(exited, 0);
+    other_compacts();
     events_expire(1);
     assert_int_equal(check_events(reader, 1, last), IDS);
     for (uint64_t from = 1; from <= last; from += 97)
@@ -615,6 +638,46 @@ static void an_index_of_an_earlier_time_leads_to_everything(void **state)
         assert_int_equal(seqs[0], versions[id]);
     }
     assert_int_equal(tide_close(reader, NULL), TIDE_OK);
+}
+
+static char trap[160]; /* whoever opens it finds that another process has compacted just now */
+
+static int trap_open(void *context, const char *path, int flags, unsigned mode)
+{
+    if (strcmp(path, trap) == 0) {
+        trap[0] = 0;
+        other_compacts();
+    }
+    return file_calls_system()->open(context, path, flags, mode);
+}
+
+/* The first segment was read as it was, with a document that was deleted later; the deletion is gone when it is the
+ * later segment's turn. */
+static void a_deleted_document_does_not_come_back_to_who_reads_meanwhile(void **state)
+{
+    (void)state;
+    struct tide_engine *engine = open_with(NULL);
+    write_many(engine, IDS, 300);
+    for (unsigned id = 0; id < IDS; id += 2)
+        write_id(engine, id, true);
+    write_many(engine, 1, 300);
+    assert_int_equal(tide_close(engine, NULL), TIDE_OK);
+    struct segment_list list;
+    assert_int_equal(segment_list_read(directory, &list, NULL), TIDE_OK);
+    char name[SEGMENT_NAME_BYTES];
+    segment_sealed_name(name, list.sealed[1]);
+    segment_list_free(&list);
+    other_start();
+    struct file_calls calls = *file_calls_system();
+    calls.open = trap_open;
+    snprintf(trap, sizeof trap, "%s/%.60s", directory, name);
+    file_calls_use(&calls);
+    engine = open_with(&(struct tide_options){.read_only = true});
+    assert_int_equal(trap[0], 0);
+    events_expire(1);
+    check_documents(engine);
+    assert_int_equal(check_events(engine, 1, last), IDS / 2 + 1);
+    assert_int_equal(tide_close(engine, NULL), TIDE_OK);
 }
 
 /* ---- Beside others ---- */
@@ -998,6 +1061,7 @@ int main(void)
         TEST(limits_are_checked_and_reading_alone_is_refused),
         TEST(an_open_iterator_goes_on),
         TEST(an_index_of_an_earlier_time_leads_to_everything),
+        TEST(a_deleted_document_does_not_come_back_to_who_reads_meanwhile),
         TEST(writers_readers_and_two_compactions_at_once),
         TEST(the_background_compacts_what_the_option_says),
         TEST(a_compaction_that_fails_leaves_everything_as_it_was),
