@@ -120,7 +120,7 @@ enum tide_status tide_options_check(const struct tide_options *options, struct t
 /* Opens the database in the directory `path`, creating it and its parents where they are missing. The same directory
  * (by device and inode) opened again in this process gives the same engine, counted.
  * Errors: INVALID (an option out of range, or one that contradicts those in force), NOT_FOUND (read_only), LOCKED,
- * CORRUPT, IO, FULL, MEMORY. */
+ * CORRUPT, IO, FULL, MEMORY, BUSY (read_only, while another process compacts the log over and over). */
 enum tide_status tide_open(const char *path, const struct tide_options *options, struct tide_engine **engine,
                            struct tide_error *error);
 

@@ -680,6 +680,35 @@ static void a_deleted_document_does_not_come_back_to_who_reads_meanwhile(void **
     assert_int_equal(tide_close(engine, NULL), TIDE_OK);
 }
 
+static uint64_t stats_seen;
+
+static int shrinking_stat(void *context, const char *path, struct file_status *status)
+{
+    int result = file_calls_system()->stat(context, path, status);
+    if (result == 0 && strstr(path, "/events-"))
+        status->bytes -= ++stats_seen;
+    return result;
+}
+
+static void who_reads_while_compactions_never_end_is_told_so(void **state)
+{
+    (void)state;
+    struct tide_options options = {.read_only = true};
+    struct tide_error error;
+    struct tide_engine *engine = open_with(NULL);
+    write_many(engine, 4, 150);
+    assert_int_equal(tide_close(engine, NULL), TIDE_OK);
+    struct file_calls calls = *file_calls_system();
+    calls.stat = shrinking_stat;
+    file_calls_use(&calls);
+    assert_int_equal(tide_open(directory, &options, &engine, &error), TIDE_BUSY);
+    assert_non_null(strstr(error.message, "compacted again and again"));
+    file_calls_use(NULL);
+    engine = open_with(&options);
+    check_documents(engine);
+    assert_int_equal(tide_close(engine, NULL), TIDE_OK);
+}
+
 /* ---- Beside others ---- */
 
 enum { WRITERS = 2, THREAD_WRITES = 600, THREAD_IDS = 10 };
@@ -1062,6 +1091,7 @@ int main(void)
         TEST(an_open_iterator_goes_on),
         TEST(an_index_of_an_earlier_time_leads_to_everything),
         TEST(a_deleted_document_does_not_come_back_to_who_reads_meanwhile),
+        TEST(who_reads_while_compactions_never_end_is_told_so),
         TEST(writers_readers_and_two_compactions_at_once),
         TEST(the_background_compacts_what_the_option_says),
         TEST(a_compaction_that_fails_leaves_everything_as_it_was),
