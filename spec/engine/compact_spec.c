@@ -64,7 +64,8 @@ static struct tide_engine *open_with(const struct tide_options *options)
 {
     struct tide_options small = options ? *options : (struct tide_options){0};
     small.segment_bytes = TIDE_SEGMENT_BYTES_MIN;
-    small.batch_size = 10;
+    if (small.batch_size == 0)
+        small.batch_size = 10;
     struct tide_engine *engine;
     struct tide_error error;
     if (tide_open(directory, &small, &engine, &error) != TIDE_OK)
@@ -388,6 +389,24 @@ static void a_deletion_stays_as_long_as_something_is_left_before_it(void **state
     check_all(&engine);
     assert_int_equal(history(engine, 2, seqs), 0);
     assert_int_equal(history(engine, 0, seqs), 1);
+    assert_int_equal(tide_close(engine, NULL), TIDE_OK);
+}
+
+/* One frame of 4 MB is one place in the index; what stays of it are several, of which the index keeps one. */
+static void what_was_one_large_frame_is_found_in_smaller_ones(void **state)
+{
+    (void)state;
+    struct tide_engine *engine = open_with(&(struct tide_options){.batch_size = 1000, .flush_interval_ms = 60000});
+    write_many(engine, IDS, 15 * IDS);
+    struct tide_compaction result = compact_to(engine, 11);
+    assert_int_equal(result.removed, 4 * IDS);
+    assert_int_equal(check_events(engine, 1, last), 11 * IDS);
+    for (uint64_t from = 1; from < last; from += 50)
+        check_events(engine, from, last);
+    uint64_t seqs[EVENTS_MAX];
+    for (unsigned id = 0; id < IDS; id++)
+        assert_int_equal(history(engine, id, seqs), 11);
+    assert_int_equal(check_all(&engine), 11 * IDS);
     assert_int_equal(tide_close(engine, NULL), TIDE_OK);
 }
 
@@ -1084,6 +1103,7 @@ int main(void)
         TEST(the_last_events_of_each_document_stay),
         TEST(a_deleted_document_leaves_nothing_and_does_not_come_back),
         TEST(a_deletion_stays_as_long_as_something_is_left_before_it),
+        TEST(what_was_one_large_frame_is_found_in_smaller_ones),
         TEST(gaps_are_told_within_the_seqs_asked_for),
         TEST(the_oldest_segments_are_compacted_until_the_log_is_small_enough),
         TEST(young_events_stay),
