@@ -1,5 +1,6 @@
 /* database.c - the handle of an open database: watermarks, figures, closing. */
 #include "module.h"
+#include "retention.h"
 
 #include "backup.h"
 
@@ -162,6 +163,7 @@ void database_register(lua_State *L)
                                          {"watermarks", database_watermarks},
                                          {"events", database_events},
                                          {"stats", database_stats},
+                                         {"compact", database_compact},
                                          {"snapshot", database_snapshot},
                                          {"backup", database_backup},
                                          {"__gc", database_finish},

@@ -13,6 +13,7 @@
 #include <string.h>
 
 #include "lua_json.h"
+#include "retention.h"
 #include "threads.h"
 
 struct module_state *module_state(lua_State *L)
@@ -143,6 +144,8 @@ static void option_take(lua_State *L, struct tide_options *options)
         options->sync = (enum tide_sync)(TIDE_SYNC_BATCH + choice_check(L, -1, 2, name, sync_names));
     } else if (strcmp(name, "durability") == 0) {
         options->durability = (enum tide_durability)(TIDE_ACCEPTED + choice_check(L, -1, 2, name, durability_names));
+    } else if (strcmp(name, "retain") == 0) {
+        retention_check(L, -1, 2, &options->retain, &options->retain_limit);
     } else if (strcmp(name, "read_only") == 0) {
         if (!lua_isboolean(L, -1))
             luaL_argerror(L, 2, "read_only: boolean expected");

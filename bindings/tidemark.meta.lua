@@ -22,7 +22,17 @@ local tidemark = {}
 ---@field segment_bytes? integer 256 MiB
 ---@field document_bytes_max? integer 16 MiB
 ---@field snapshot_log_bytes? integer 1 GiB; 0: never
+---@field retain? tidemark.retain "all"; with another one the log is compacted in the background
 ---@field read_only? boolean
+
+---@alias tidemark.retain "all"|{ events_per_document: integer }|{ days: integer }|{ log_bytes: integer }
+
+---@class tidemark.compaction
+---@field segments integer looked at
+---@field rewritten integer segments
+---@field removed integer events
+---@field bytes_before integer of the log
+---@field bytes_after integer
 
 ---@class tidemark.write_options
 ---@field if_version? integer 0: only if absent
@@ -96,6 +106,10 @@ function database:snapshot() end
 ---@return { seq: integer, time_us: integer, files: integer, bytes: integer, files_copied: integer, bytes_copied: integer }? result
 ---@return string? message, tidemark.code? code
 function database:backup(path) end
+
+---@param retain? tidemark.retain what stays; the option's without it
+---@return tidemark.compaction? result, string? message, tidemark.code? code
+function database:compact(retain) end
 
 ---@class tidemark.collection
 ---@field name string

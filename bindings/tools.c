@@ -11,6 +11,7 @@
 #include "backup.h"
 #include "lua_json.h"
 #include "module.h"
+#include "retention.h"
 
 /* Arguments 2 and 3 are functions. An error in one of them is kept and raised when the C call is over. */
 struct callbacks {
@@ -85,6 +86,7 @@ static const struct {
     FIELD(log_bytes), FIELD(first_time_us), FIELD(last_time_us),   FIELD(created),       FIELD(updated),
     FIELD(deleted),   FIELD(damages),       FIELD(missing_events), FIELD(torn_bytes),    FIELD(torn_offset),
     FIELD(torn_seq),  FIELD(removed_bytes), FIELD(snapshots),      FIELD(snapshots_bad),
+    FIELD(compacted_events),
 #undef FIELD
 };
 
@@ -174,6 +176,29 @@ static int tools_snapshots(lua_State *L)
     return 1;
 }
 
+/* compact(db, retain, progress): db:compact(retain), which calls progress(done, total). */
+static int tools_compact(lua_State *L)
+{
+    struct database *database = database_check(L, 1);
+    struct callbacks callbacks = {.L = L};
+    struct tide_compact compact;
+    struct tide_compaction result;
+    struct tide_error error;
+    luaL_checktype(L, 3, LUA_TFUNCTION);
+    lua_settop(L, 3);
+    luaL_checkstack(L, 20, NULL);
+    compact_arguments(L, &compact);
+    compact.progress = on_progress;
+    compact.context = &callbacks;
+    enum tide_status status = tide_compact(database->engine, &compact, &result, &error);
+    if (callbacks.failed)
+        return lua_error(L);
+    if (status != TIDE_OK)
+        return fail(L, &error);
+    compaction_push(L, &result);
+    return 1;
+}
+
 static int tools_isatty(lua_State *L)
 {
     lua_pushboolean(L, isatty((int)luaL_checkinteger(L, 1)));
@@ -241,7 +266,7 @@ static int tools_collections(lua_State *L)
 int luaopen_tidemark_tools(lua_State *L)
 {
     static const luaL_Reg functions[] = {{"verify", tools_verify},           {"repair", tools_repair},
-                                         {"backup", tools_backup},           {"restore", tools_restore},
+                                         {"compact", tools_compact},         {"backup", tools_backup},           {"restore", tools_restore},
                                          {"snapshots", tools_snapshots},     {"isatty", tools_isatty},
                                          {"monotonic", tools_monotonic},     {"columns", tools_columns},
                                          {"collections", tools_collections}, {NULL, NULL}};

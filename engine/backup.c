@@ -14,7 +14,8 @@
  *   marked incomplete: the first backup is under way, or segments had to be replaced or removed (the source was
  *   repaired, or what the target had was damaged). Should it be whole all the same, it counts as whole.
  *
- * The manifest is renewed after each segment, so that an interrupted run isn't for nothing. */
+ * The manifest is renewed after each segment, so that an interrupted run isn't for nothing. A run into which a
+ * compaction of the source comes begins anew. */
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
@@ -42,6 +43,8 @@ struct backup {
     char *target;          /* its real path */
     struct log_source source;
     struct manifest manifest; /* as it is in the target, or will be next */
+    uint64_t source_bytes;    /* of its sealed segments, before the first was copied */
+    bool again;               /* the source was compacted meanwhile */
     bool is_first;            /* the target is new */
     struct output output;     /* of a segment */
     struct output active;
@@ -416,6 +419,12 @@ static enum tide_status obsolete_remove(struct backup *backup, bool look, struct
     return status;
 }
 
+static uint64_t source_bytes(const struct backup *backup)
+{
+    const struct segment_list list = {.sealed = backup->source.sealed, .sealed_count = backup->source.sealed_count};
+    return segment_list_bytes(backup->directory, &list);
+}
+
 /* For the progress: what there is to copy or to compare. */
 static void sizes_add(struct backup *backup)
 {
@@ -429,6 +438,14 @@ static void sizes_add(struct backup *backup)
             backup->bytes_total += found.bytes;
         free(path);
     }
+}
+
+/* A compaction that came between makes of what was brought no log: a segment as it was, and a later one that may have
+ * lost the deletion of a document that the early one still has; or one that relies on events behind the backup's end.
+ */
+static bool compacted_meanwhile(const struct backup *backup)
+{
+    return backup->source.compacted > backup->last_seq || source_bytes(backup) != backup->source_bytes;
 }
 
 static enum tide_status segments_bring(struct backup *backup, struct tide_error *error)
@@ -447,6 +464,10 @@ static enum tide_status segments_bring(struct backup *backup, struct tide_error 
     if (status == TIDE_OK && source->expected != source->active_first_seq)
         status = error_set(error, TIDE_CORRUPT, "%s: seqs %" PRIu64 " to %" PRIu64 " are missing; see tidemark repair",
                            backup->directory, source->expected, source->active_first_seq - 1);
+    if (status == TIDE_OK && compacted_meanwhile(backup)) {
+        backup->again = true;
+        return error_set(error, TIDE_BUSY, "%s is compacted again and again while it is copied", backup->directory);
+    }
     if (status == TIDE_OK)
         status = obsolete_remove(backup, true, error);
     if (status == TIDE_OK)
@@ -493,11 +514,29 @@ static void temporary_remove(const struct backup *backup, const char *name)
     free(path);
 }
 
+/* One try, with the target locked. */
+static enum tide_status backup_try(struct backup *backup, uint64_t time_us, struct tide_error *error)
+{
+    backup->output.fd = backup->active.fd = -1;
+    backup->again = false;
+    backup->bytes_done = backup->bytes_total = backup->bytes_told = 0;
+    backup->source_bytes = source_bytes(backup);
+    sizes_add(backup);
+    enum tide_status status = backup_locked(backup, time_us, error);
+    output_abandon(&backup->output);
+    output_abandon(&backup->active);
+    if (status != TIDE_OK) {
+        temporary_remove(backup, ACTIVE_TEMPORARY_NAME);
+        temporary_remove(backup, SEGMENT_TEMPORARY_NAME);
+    }
+    return status;
+}
+
 static enum tide_status backup_run(struct backup *backup, struct tide_error *error)
 {
+    enum { TRIES = 100 }; /* compactions that come in the middle, one after the other */
     uint64_t time_us = clock_real_us();
     int lock = -1;
-    backup->output.fd = backup->active.fd = -1;
     *backup->result = (struct tide_backup_result){0};
     enum tide_status status = log_source_open(&backup->source, backup->directory, error);
     if (status == TIDE_OK)
@@ -514,17 +553,17 @@ static enum tide_status backup_run(struct backup *backup, struct tide_error *err
         status = target_check_apart(backup->directory, backup->target, true, error);
     if (status == TIDE_OK)
         status = target_lock(backup->target, true, &lock, error);
-    if (status == TIDE_OK) {
-        sizes_add(backup);
-        status = backup_locked(backup, time_us, error);
-        output_abandon(&backup->output);
-        output_abandon(&backup->active);
-        if (status != TIDE_OK) {
-            temporary_remove(backup, ACTIVE_TEMPORARY_NAME);
-            temporary_remove(backup, SEGMENT_TEMPORARY_NAME);
-        }
-        file_close(lock);
+    if (status == TIDE_OK)
+        status = backup_try(backup, time_us, error);
+    for (int i = 1; i < TRIES && status != TIDE_OK && backup->again; i++) {
+        log_source_close(&backup->source);
+        backup->limit = UINT64_MAX; /* the compaction needs what came behind the old limit */
+        status = log_source_open(&backup->source, backup->directory, error);
+        if (status == TIDE_OK)
+            status = backup_try(backup, time_us, error);
     }
+    if (lock >= 0)
+        file_close(lock);
     log_source_close(&backup->source);
     manifest_free(&backup->manifest);
     free(backup->target);

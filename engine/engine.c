@@ -26,6 +26,7 @@
 #include "manifest.h"
 #include "recovery.h"
 #include "segment.h"
+#include "segment_writer.h"
 #include "thread.h"
 
 static pthread_mutex_t registry_mutex = PTHREAD_MUTEX_INITIALIZER;
@@ -105,6 +106,10 @@ static enum tide_status recovered_apply(void *context, const struct record *reco
              &place);
     struct record *old = place.block;
     enum tide_status status = TIDE_OK;
+    /* Created while it is there: it was deleted between, and compaction has removed that event. */
+    bool deletion_removed = record->type == TIDE_EVENT_CREATED && old;
+    if (deletion_removed && (collection->first_delete_seq == 0 || old->seq + 1 < collection->first_delete_seq))
+        collection->first_delete_seq = old->seq + 1;
     if (record->type == TIDE_EVENT_DELETED) {
         if (collection->first_delete_seq == 0)
             collection->first_delete_seq = record->seq;
@@ -169,7 +174,9 @@ static enum tide_status log_start(struct tide_engine *engine, struct tide_error 
                                 .load = recovered_load,
                                 .reset = recovered_reset,
                                 .context = engine};
-    enum tide_status status = recovery_run(&recovery, error);
+    enum tide_status status = engine->options.read_only ? TIDE_OK : segment_writer_clean(engine->directory, error);
+    if (status == TIDE_OK)
+        status = recovery_run(&recovery, error);
     if (status != TIDE_OK)
         return status;
     engine->recovery_ms = (clock_monotonic_us() - start_us) / 1000;
@@ -186,7 +193,7 @@ static enum tide_status log_start(struct tide_engine *engine, struct tide_error 
     atomic_store(&engine->written, last_seq);
     atomic_store(&engine->durable, last_seq);
     engine->log_figures.bytes = recovery.position.sealed_bytes + recovery.position.offset;
-    engine->log_figures.segments = recovery.position.sealed_count + 1;
+    engine->log_figures.segments = engine->compaction.segments_seen = recovery.position.sealed_count + 1;
     if (engine->options.read_only)
         return TIDE_OK;
     if (!channel_init(&engine->channel, last_seq + 1, engine->options.pending_bytes_max,
@@ -215,6 +222,7 @@ static void engine_free(struct tide_engine *engine)
         file_close(engine->lock_fd);
     pthread_mutex_destroy(&engine->mutex);
     pthread_cond_destroy(&engine->work);
+    pthread_mutex_destroy(&engine->compaction.mutex);
     free(engine->directory);
     free(engine->path);
     free(engine);
@@ -235,6 +243,7 @@ static struct tide_engine *engine_allocate(const char *path, struct tide_error *
     pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
     pthread_mutex_init(&engine->mutex, NULL);
     pthread_cond_init(&engine->work, &attributes);
+    pthread_mutex_init(&engine->compaction.mutex, NULL);
     pthread_condattr_destroy(&attributes);
     engine->path = strdup(path);
     if (!engine->path || collections_init(engine, error) != TIDE_OK) {
@@ -403,7 +412,7 @@ void tide_stats(struct tide_engine *engine, struct tide_stats *stats)
         .syncs = log.syncs,
         .sync_us = log.sync_us,
         .pending_bytes = channel_pending_bytes(&engine->channel),
-        .log_bytes = log.bytes,
+        .log_bytes = log.bytes - atomic_load_explicit(&engine->compaction.bytes, memory_order_relaxed),
         .segments = log.segments,
         .memory_bytes = memory.system_bytes,
         .block_bytes = memory.block_bytes,
@@ -421,6 +430,9 @@ void tide_stats(struct tide_engine *engine, struct tide_stats *stats)
         .snapshots_bad = snapshots.bad,
         .recovered_snapshot_seq = snapshots.loaded_seq,
         .recovered_snapshot_ms = snapshots.loaded_us / 1000,
+        .compactions = atomic_load_explicit(&engine->compaction.count, memory_order_relaxed),
+        .compactions_failed = atomic_load_explicit(&engine->compaction.failures, memory_order_relaxed),
+        .compacted_events = atomic_load_explicit(&engine->compaction.removed, memory_order_relaxed),
     };
     pthread_mutex_lock(&engine->collections_mutex);
     stats->collections = engine->collection_count;

@@ -84,6 +84,15 @@ struct tide_engine {
     struct log_figures log_figures;          /* a copy under the mutex, renewed after each batch */
     uint64_t bytes_since_snapshot;           /* of log since the last snapshot, or the last try at one */
     _Atomic uint64_t batches, bytes_written; /* figures: relaxed */
+
+    /* Of compaction (compact.c, retention.c). */
+    struct {
+        pthread_mutex_t mutex; /* who compacts has it, and who makes a snapshot */
+        bool seal;             /* the writer is asked to seal the active segment; guarded by the engine's mutex */
+        _Atomic uint64_t count, failures, removed, bytes; /* figures: relaxed. bytes: by which the log is smaller */
+        uint64_t left_bytes;    /* of the log, when the last one was over; guarded by the engine's mutex */
+        uint64_t segments_seen; /* of the writer thread: how many there were when it last looked */
+    } compaction;
 };
 
 /* collections.c */
@@ -97,6 +106,9 @@ struct tide_collection *collection_at(struct tide_engine *engine, size_t place);
 enum tide_status options_complete(struct tide_options *options, struct tide_error *error);
 enum tide_status options_compatible(const struct tide_options *wanted, const struct tide_options *in_force,
                                     const char *path, struct tide_error *error);
+
+/* Whether a retention's limit is in its range. */
+enum tide_status options_retain_check(enum tide_retain retain, uint64_t limit, struct tide_error *error);
 
 /* engine.c */
 bool engine_forked(const struct tide_engine *engine);
@@ -127,6 +139,11 @@ enum tide_status wait_for_room(struct tide_engine *engine, uint64_t bytes, uint6
 void waiters_wake(struct tide_engine *engine);
 enum tide_status wait_for_watermark(struct tide_engine *engine, uint64_t seq, enum tide_level level,
                                     uint64_t deadline_us, struct tide_error *error);
+
+/* The same for the engine's own jobs: not counted, and a failure stays to be told to those who write. Errors: FAILED,
+ * CLOSED. */
+enum tide_status watermark_await(struct tide_engine *engine, uint64_t seq, enum tide_level level,
+                                 struct tide_error *error);
 
 /* A call that waits is counted: a close wakes it and waits until it has left. Entering locks the engine's mutex,
  * leaving unlocks it; CLOSED, without the mutex, when a close has begun. */

@@ -8,7 +8,8 @@
  *   32   8  seq of the first event                 16   8  seq of the first event; without events: of the next one
  *   40   8  time of creation, us since 1970        24   8  term, 0 without replication
  *   48  12  zeros                                  32   8  durable watermark when it was written
- *   60   4  CRC32C of bytes 0 to 59                40   4  kind: 0 events, 1 closed, 2 sealed, 4 gap
+ *   60   4  CRC32C of bytes 0 to 59                40   4  kind: 0 events, 1 closed, 2 sealed, 4 gap,
+ *                                                           8 sparse
  *                                                  44   4  first 4 bytes of the database id
  * Record, 32 bytes and its texts, padded with zeros to a multiple of 8:
  *    0   4  length of the value                     8   8  seq
@@ -18,8 +19,10 @@
  *    7   1  length of the id
  *
  * A frame of events is its header and `count` records in seq order. Closed and sealed frames are a header alone; a
- * gap's payload is one 8-byte seq, the last of those that are missing. Frames follow one another without space between;
- * behind the last one are zeros, preallocated, up to the end of the file.
+ * gap's payload is one 8-byte seq, the last of those that are missing. A sparse frame is what compaction leaves of
+ * frames of events: after the same 8 bytes come `count` records, perhaps none, whose seqs rise and are not all there.
+ * Frames follow one another without space between; behind the last one are zeros, preallocated, up to the end of the
+ * file.
  *
  * Names, ids and values are UTF-8 and UTF-8 never contains F5: no document can look like the beginning of a frame. */
 #include "format.h"
@@ -121,17 +124,20 @@ bool frame_header_decode(const uint8_t bytes[FRAME_HEADER_BYTES], struct frame_h
            header->bytes % FRAME_ALIGNMENT == 0 && header->first_seq > 0 && header->first_seq <= SEQ_MAX;
 }
 
-/* Whether records that the engine could have written, with seqs in a row, fill the frame exactly. */
-static bool records_fit(const uint8_t *frame, const struct frame_header *header)
+/* Whether records that the engine could have written fill the frame exactly from `offset` on: with seqs in a row, or in
+ * a sparse frame, where last_seq isn't 0, with seqs that rise up to that at most. */
+static bool records_fit(const uint8_t *frame, const struct frame_header *header, size_t offset, uint64_t last_seq)
 {
-    size_t offset = FRAME_HEADER_BYTES;
+    uint64_t next_seq = header->first_seq;
     for (uint32_t i = 0; i < header->events; i++) {
         if (header->bytes - offset < RECORD_HEADER_BYTES)
             return false;
         const struct record *record = (const struct record *)(const void *)(frame + offset);
         size_t bytes = record_size(record);
-        if (bytes > header->bytes - offset || record->seq != header->first_seq + i || record->id_length == 0)
+        bool in_place = last_seq ? record->seq >= next_seq && record->seq <= last_seq : record->seq == next_seq;
+        if (bytes > header->bytes - offset || !in_place || record->id_length == 0)
             return false;
+        next_seq = record->seq + 1;
         if (record->type < TIDE_EVENT_CREATED || record->type > TIDE_EVENT_DELETED ||
             !tide_name_valid(record_collection(record), record->collection_length))
             return false;
@@ -145,24 +151,28 @@ bool frame_valid(const uint8_t *frame, const struct frame_header *header)
     if (get32(frame + 4) != frame_checksum(frame, header->bytes))
         return false;
     switch (header->kind) {
-    case FRAME_EVENTS: return header->events > 0 && records_fit(frame, header);
+    case FRAME_EVENTS: return header->events > 0 && records_fit(frame, header, FRAME_HEADER_BYTES, 0);
     case FRAME_CLOSED:
     case FRAME_SEALED: return header->bytes == FRAME_HEADER_BYTES && header->events == 0;
     case FRAME_GAP:
         return header->bytes == FRAME_GAP_BYTES && header->events == 0 &&
                frame_gap_last_seq(frame) >= header->first_seq && frame_gap_last_seq(frame) <= SEQ_MAX;
+    case FRAME_SPARSE:
+        return header->bytes >= FRAME_SPARSE_RECORDS && frame_gap_last_seq(frame) >= header->first_seq &&
+               frame_gap_last_seq(frame) <= SEQ_MAX &&
+               records_fit(frame, header, FRAME_SPARSE_RECORDS, frame_gap_last_seq(frame));
     default: return false;
     }
 }
 
 bool frame_holds_events(const struct frame_header *header)
 {
-    return header->kind == FRAME_EVENTS;
+    return header->kind == FRAME_EVENTS || header->kind == FRAME_SPARSE;
 }
 
 uint64_t frame_next_seq(const uint8_t *frame, const struct frame_header *header)
 {
-    if (header->kind == FRAME_GAP)
+    if (header->kind == FRAME_GAP || header->kind == FRAME_SPARSE)
         return frame_gap_last_seq(frame) + 1;
     return header->first_seq + header->events;
 }
@@ -180,4 +190,12 @@ void frame_gap_encode(uint8_t *frame, uint64_t first_seq, uint64_t last_seq, uin
         frame,
         &(struct frame_header){.bytes = FRAME_GAP_BYTES, .first_seq = first_seq, .durable = durable, .kind = FRAME_GAP},
         database_id);
+}
+
+void frame_sparse_encode(uint8_t *frame, struct frame_header *header, uint64_t last_seq,
+                         const uint8_t database_id[DATABASE_ID_BYTES])
+{
+    header->kind = FRAME_SPARSE;
+    put64(frame + FRAME_HEADER_BYTES, last_seq);
+    frame_encode(frame, header, database_id);
 }

@@ -27,7 +27,8 @@ enum frame_kind {
     FRAME_EVENTS = 0,
     FRAME_CLOSED = 1, /* end mark of a clean close: all before it is durable */
     FRAME_SEALED = 2, /* last frame of a sealed segment */
-    FRAME_GAP = 4     /* seqs first_seq to (first u64 of the payload) were removed by repair */
+    FRAME_GAP = 4,    /* seqs first_seq to (first u64 of the payload) were removed by repair */
+    FRAME_SPARSE = 8  /* the same seqs, of which compaction has left those whose records follow */
 };
 
 struct segment_header {
@@ -99,13 +100,14 @@ bool frame_header_decode(const uint8_t bytes[FRAME_HEADER_BYTES], struct frame_h
                          const uint8_t database_id[DATABASE_ID_BYTES]);
 
 /* Whether the checksum of a whole frame fits and its records fill it exactly, with seqs in a row from first_seq (the
- * latter two for frames with events; a FRAME_GAP frame must have its payload). `header` is the decoded one. */
+ * latter two for frames with events; a FRAME_GAP frame must have its payload, a FRAME_SPARSE frame its payload and
+ * rising seqs that it covers). `header` is the decoded one. */
 bool frame_valid(const uint8_t *frame, const struct frame_header *header);
 
-/* Whether the frame has records. */
+/* Whether the frame may have records; a sparse one may also have none left. */
 bool frame_holds_events(const struct frame_header *header);
 
-/* The last seq that a FRAME_GAP frame stands for. */
+/* The last seq that a FRAME_GAP or FRAME_SPARSE frame stands for. */
 uint64_t frame_gap_last_seq(const uint8_t *frame);
 
 /* The seq that the next frame must begin with. */
@@ -115,6 +117,11 @@ uint64_t frame_next_seq(const uint8_t *frame, const struct frame_header *header)
 enum { FRAME_GAP_BYTES = FRAME_HEADER_BYTES + 8 };
 void frame_gap_encode(uint8_t *frame, uint64_t first_seq, uint64_t last_seq, uint64_t durable,
                       const uint8_t database_id[DATABASE_ID_BYTES]);
+
+/* Completes a FRAME_SPARSE frame whose records begin at FRAME_SPARSE_RECORDS; header->kind is set here. */
+enum { FRAME_SPARSE_RECORDS = FRAME_HEADER_BYTES + 8 };
+void frame_sparse_encode(uint8_t *frame, struct frame_header *header, uint64_t last_seq,
+                         const uint8_t database_id[DATABASE_ID_BYTES]);
 
 /* CRC32C (Castagnoli) of `bytes`, as RFC 3720 defines it; the second one: of them behind others, whose is `crc`. */
 uint32_t crc32c(const void *bytes, size_t length);

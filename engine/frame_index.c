@@ -5,6 +5,7 @@
 
 #include <pthread.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "format.h"
 
@@ -153,6 +154,40 @@ enum tide_status frame_index_fill(struct frame_index *index, uint64_t segment_fi
     return room ? TIDE_OK : TIDE_MEMORY;
 }
 
+/* The first entry whose first seq is at or behind `seq`; with the mutex. */
+static size_t entry_at(const struct frame_index *index, uint64_t seq)
+{
+    size_t low = 0, high = index->frame_count;
+    while (low < high) {
+        size_t middle = low + (high - low) / 2;
+        if (index->frames[middle].first_seq < seq)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return low;
+}
+
+void frame_index_replace(struct frame_index *index, uint64_t segment_first_seq, const struct frame_place *places,
+                         size_t count, uint64_t bytes)
+{
+    pthread_mutex_lock(&index->mutex);
+    size_t first = entry_at(index, segment_first_seq), end = first;
+    size_t segment = index->frames[first].segment;
+    if (index->segments[segment].hole_end != 0)
+        index->segments[segment].hole_end = bytes;
+    while (end < index->frame_count && index->frames[end].segment == segment)
+        end++;
+    size_t kept = count < end - first ? count : end - first;
+    for (size_t i = 0; i < kept; i++) {
+        const struct frame_place *place = &places[i * count / kept]; /* spread, where they are more than there were */
+        index->frames[first + i] = (struct indexed){place->first_seq, place->offset, segment};
+    }
+    memmove(&index->frames[first + kept], &index->frames[end], (index->frame_count - end) * sizeof *index->frames);
+    index->frame_count -= end - first - kept;
+    pthread_mutex_unlock(&index->mutex);
+}
+
 bool frame_index_find(struct frame_index *index, uint64_t seq, struct frame_place *place)
 {
     pthread_mutex_lock(&index->mutex);
@@ -167,7 +202,7 @@ bool frame_index_find(struct frame_index *index, uint64_t seq, struct frame_plac
     if (low > 0) {
         const struct indexed *frame = &index->frames[low - 1];
         const struct indexed_segment *segment = &index->segments[frame->segment];
-        *place = (struct frame_place){segment->first_seq, frame->offset, segment->sealed, 0};
+        *place = (struct frame_place){segment->first_seq, frame->offset, segment->sealed, frame->first_seq, 0};
         if (frame->offset == SEGMENT_HEADER_BYTES)
             place->hole_end = segment->hole_end;
     }

@@ -45,11 +45,19 @@ void frame_index_clear(struct frame_index *index);
 struct frame_place {
     uint64_t segment_first_seq;
     uint64_t offset;
-    bool sealed;       /* when it was looked up: the file may have been renamed since */
+    bool sealed; /* when it was looked up: the file may have been renamed since */
+    /* Of the frame that begins there. A segment may have been compacted since the look-up, or since its file was
+     * opened: whoever finds another frame there, or none, reads from the segment's beginning. */
+    uint64_t first_seq;
     uint64_t hole_end; /* not 0: up to this offset nothing is known; frame_index_fill helps */
 };
 
 /* False when seq lies before the first segment. */
 bool frame_index_find(struct frame_index *index, uint64_t seq, struct frame_place *place);
+
+/* Replaces what is known of a sealed segment, which was compacted to `bytes`: `count` places in it, ascending, the
+ * first of them its beginning (first_seq and offset are read). Keeps as many as there were, so it can't fail. */
+void frame_index_replace(struct frame_index *index, uint64_t segment_first_seq, const struct frame_place *places,
+                         size_t count, uint64_t bytes);
 
 #endif

@@ -247,6 +247,11 @@ enum tide_status log_append(struct log *log, uint8_t *frame, size_t bytes, uint6
     return TIDE_OK;
 }
 
+enum tide_status log_roll(struct log *log, struct tide_error *error)
+{
+    return log->next_seq > log->first_seq ? log_seal(log, error) : TIDE_OK;
+}
+
 uint64_t log_durable(const struct log *log)
 {
     return log->durable;

@@ -31,6 +31,9 @@ enum tide_status log_open(const char *directory, const struct log_position *posi
 enum tide_status log_append(struct log *log, uint8_t *frame, size_t bytes, uint64_t first_seq, uint32_t events,
                             struct tide_error *error);
 
+/* Seals the active segment, if it holds events, and starts the next. */
+enum tide_status log_roll(struct log *log, struct tide_error *error);
+
 /* fdatasync of the active segment; raises log_durable to the last appended seq. Never repeated after an error. */
 enum tide_status log_sync(struct log *log, struct tide_error *error);
 

@@ -2,12 +2,18 @@
  *
  * In order: the index of frames gives a place at or before the first seq; from there frames are read one after another,
  * and segment after segment. A segment may be sealed, and so renamed, between the look-up and the opening: then the
- * other name is tried; an open file stays what it was.
+ * other name is tried; an open file stays what it was. It may also be compacted meanwhile, so that a place that was
+ * looked up doesn't fit the file that is open: then the frame there isn't the one that was expected, and the file is
+ * opened anew, and if that doesn't help (the index may be another process's of an earlier time), read from its
+ * beginning.
+ *
+ * Seqs that repair or compaction removed are told as gaps, each run of them as one, within the seqs asked for.
  *
  * The walk: each event names the seq of the same document's event before it. From the newest the walk goes back to the
  * `created` one, which names none, and the events are then given forward. If its collection had a deletion before that
  * `created`, the id may have had an earlier life, which the map could not know of; the log up to there is then scanned
- * first. The scan ends where the walk's oldest event stands. */
+ * first. The scan ends where the walk's oldest event stands. A walk that comes to an event which compaction has removed
+ * ends there: what is left of a document's history is its newest part. */
 #include "log_events.h"
 
 #include <inttypes.h>
@@ -16,6 +22,13 @@
 
 #include "error.h"
 #include "log_reader.h"
+
+enum { KEPT_BYTES_MAX = 4 << 20 }; /* of the records that a walk keeps, so as not to read them twice */
+
+struct step {
+    uint64_t seq;
+    size_t kept_at; /* where its record is kept; SIZE_MAX: it isn't */
+};
 
 struct log_events {
     char *directory;
@@ -26,10 +39,14 @@ struct log_events {
     uint64_t segment_first_seq; /* of the reader's segment */
     struct log_frame frame;     /* with records left behind record_offset */
     size_t record_offset;
-    uint64_t next_seq; /* of the next event in order */
-    uint64_t last_seq; /* of the scan */
-    uint64_t *walk;    /* seqs of the history, ascending from walk_next on */
+    const struct record *told; /* of the event told last */
+    uint64_t next_seq;         /* of the next event in order */
+    uint64_t last_seq;         /* of the scan */
+    uint64_t gap_seq;          /* the first of the removed seqs before next_seq that are not told yet; 0: none */
+    struct step *walk;         /* the history, ascending from walk_next on */
     size_t walk_count, walk_next;
+    uint8_t *kept; /* records of the walk */
+    size_t kept_bytes, kept_capacity;
 };
 
 static bool filter_keep(struct log_events *events, const struct tide_event_filter *filter)
@@ -72,6 +89,7 @@ void log_events_close(struct log_events *events)
         return;
     log_reader_close(events->reader);
     free(events->walk);
+    free(events->kept);
     free(events->directory);
     free(events);
 }
@@ -85,6 +103,7 @@ static enum tide_status segment_open(struct log_events *events, uint64_t first_s
     const char *names[] = {sealed_name, SEGMENT_ACTIVE_NAME, SEGMENT_NEXT_NAME};
     log_reader_close(events->reader);
     events->reader = NULL;
+    events->frame = (struct log_frame){0}; /* it lay in the reader's buffer */
     for (int i = 0; i < TRIES; i++) {
         for (int j = 0; j < 3; j++) {
             struct log_reader *reader;
@@ -148,25 +167,49 @@ static enum tide_status hole_index(struct log_events *events, const struct frame
     return status;
 }
 
-/* Goes to the frame boundary that the index knows for `seq`. */
+/* Reads the frame that the index says to be at `place`. *there: it is, and the reader stands behind it. */
+static enum tide_status frame_try(struct log_events *events, const struct frame_place *place, bool *there,
+                                  struct tide_error *error)
+{
+    log_reader_seek(events->reader, place->offset);
+    enum log_found found = log_reader_next(events->reader, &events->frame, error);
+    *there = found == LOG_FOUND_FRAME && events->frame.header.first_seq == place->first_seq;
+    events->record_offset = FRAME_HEADER_BYTES;
+    if (!*there)
+        events->frame = (struct log_frame){0};
+    return found == LOG_FOUND_ERROR ? error->status : TIDE_OK;
+}
+
+/* Goes to the frame that the index knows for `seq`, or to the beginning of its segment; what frame_next reads is at or
+ * before the one that holds it. */
 static enum tide_status place_seek(struct log_events *events, uint64_t seq, struct tide_error *error)
 {
     struct frame_place place;
-    enum tide_status status = TIDE_OK;
     if (!frame_index_find(events->index, seq, &place))
         return error_set(error, TIDE_NOT_FOUND, "%s: the log does not reach back to seq %" PRIu64, events->directory,
                          seq);
-    if (!events->reader || events->segment_first_seq != place.segment_first_seq)
-        status = segment_open(events, place.segment_first_seq, error);
+    bool there = false, present = events->reader && events->segment_first_seq == place.segment_first_seq;
+    enum tide_status status = present ? TIDE_OK : segment_open(events, place.segment_first_seq, error);
     if (status == TIDE_OK && place.hole_end != 0) {
         status = hole_index(events, &place, error);
         frame_index_find(events->index, seq, &place);
     }
-    if (status != TIDE_OK)
+    if (status == TIDE_OK)
+        status = frame_try(events, &place, &there, error);
+    if (status == TIDE_OK && !there && present)
+        status = segment_open(events, place.segment_first_seq, error);
+    if (status == TIDE_OK && !there && present)
+        status = frame_try(events, &place, &there, error);
+    if (status != TIDE_OK || there)
         return status;
-    log_reader_seek(events->reader, place.offset);
+    log_reader_seek(events->reader, SEGMENT_HEADER_BYTES);
     events->frame = (struct log_frame){0};
     return TIDE_OK;
+}
+
+static bool frame_is_told(const struct log_frame *frame)
+{
+    return frame->bytes && (frame_holds_events(&frame->header) || frame->header.kind == FRAME_GAP);
 }
 
 /* Reads the next frame that holds events or a gap, across segments. `wanted` is the seq that must still come. */
@@ -177,7 +220,7 @@ static enum tide_status frame_next(struct log_events *events, uint64_t wanted, s
         switch (log_reader_next(events->reader, &events->frame, error)) {
         case LOG_FOUND_FRAME:
             sealed = events->frame.header.kind == FRAME_SEALED;
-            if (frame_holds_events(&events->frame.header) || events->frame.header.kind == FRAME_GAP) {
+            if (frame_is_told(&events->frame)) {
                 events->record_offset = FRAME_HEADER_BYTES;
                 return TIDE_OK;
             }
@@ -215,6 +258,11 @@ static void event_fill(struct tide_event *event, const struct record *record)
                                  .value_length = record->value_length};
 }
 
+const struct record *log_events_record(const struct log_events *events)
+{
+    return events->told;
+}
+
 static bool filter_fits(const struct tide_event_filter *filter, const struct record *record)
 {
     if (filter->collection && (filter->collection_length != record->collection_length ||
@@ -224,41 +272,63 @@ static bool filter_fits(const struct tide_event_filter *filter, const struct rec
            (filter->id_length == record->id_length && memcmp(filter->id, record_id(record), record->id_length) == 0);
 }
 
+/* The removed seqs before `seq` and not behind last_seq, as an event. */
+static void gap_fill(struct log_events *events, struct tide_event *event, uint64_t seq)
+{
+    uint64_t last = seq - 1 < events->last_seq ? seq - 1 : events->last_seq;
+    *event = (struct tide_event){.seq = events->gap_seq, .last_seq = last, .type = TIDE_EVENT_GAP};
+    events->gap_seq = 0;
+    events->told = NULL;
+}
+
+/* The seqs from next_seq up to `seq` were removed. Who asks for one document doesn't hear of it. */
+static void gap_pass(struct log_events *events, uint64_t seq)
+{
+    if (events->gap_seq == 0 && !events->filter.id)
+        events->gap_seq = events->next_seq;
+    events->next_seq = seq;
+}
+
 /* The next event of the scan, up to last_seq. */
 static enum tide_status scan_next(struct log_events *events, struct tide_event *event, struct tide_error *error)
 {
     while (events->next_seq <= events->last_seq) {
         if (!events->frame.bytes) {
             enum tide_status status = events->reader ? TIDE_OK : place_seek(events, events->next_seq, error);
-            if (status == TIDE_OK)
+            if (status == TIDE_OK && !frame_is_told(&events->frame))
                 status = frame_next(events, events->next_seq, error);
             if (status != TIDE_OK)
                 return status;
         }
-        if (events->frame.header.kind == FRAME_GAP) {
-            uint64_t first = events->frame.header.first_seq, last = frame_gap_last_seq(events->frame.bytes);
-            events->frame.bytes = NULL;
-            if (last < events->next_seq)
-                continue;
-            events->next_seq = last + 1;
-            if (events->filter.id || first > events->last_seq)
-                continue;
-            *event = (struct tide_event){.seq = first, .last_seq = last, .type = TIDE_EVENT_GAP};
-            return TIDE_OK;
-        }
+        size_t offset = events->record_offset;
         const struct record *record = log_frame_record(&events->frame, &events->record_offset);
         if (!record) {
+            uint64_t behind = frame_next_seq(events->frame.bytes, &events->frame.header);
+            if (behind > events->next_seq)
+                gap_pass(events, behind);
             events->frame.bytes = NULL;
             continue;
         }
         if (record->seq < events->next_seq)
             continue;
+        if (record->seq > events->next_seq)
+            gap_pass(events, record->seq);
+        if (events->gap_seq != 0) {
+            events->record_offset = offset; /* the record comes next */
+            gap_fill(events, event, record->seq);
+            return TIDE_OK;
+        }
         if (record->seq > events->last_seq)
             break;
         events->next_seq = record->seq + 1;
         if (!filter_fits(&events->filter, record))
             continue;
+        events->told = record;
         event_fill(event, record);
+        return TIDE_OK;
+    }
+    if (events->gap_seq != 0) {
+        gap_fill(events, event, events->next_seq);
         return TIDE_OK;
     }
     events->next_seq = UINT64_MAX;
@@ -271,13 +341,15 @@ static bool frame_has(const struct log_events *events, uint64_t seq)
     return frame_holds_events(header) && seq >= header->first_seq && seq < frame_next_seq(events->frame.bytes, header);
 }
 
-/* Finds one event by its seq; the frame that was read last is looked into first. */
+/* Finds one event by its seq; the frame that was read last is looked into first. *found NULL with OK: compaction has
+ * removed it. */
 static enum tide_status record_find(struct log_events *events, uint64_t seq, const struct record **found,
                                     struct tide_error *error)
 {
     const struct frame_header *header = &events->frame.header;
     bool here = events->frame.bytes && frame_has(events, seq);
     enum tide_status status = here ? TIDE_OK : place_seek(events, seq, error);
+    here = here || (status == TIDE_OK && frame_is_told(&events->frame) && frame_has(events, seq));
     while (status == TIDE_OK && !here) {
         status = frame_next(events, seq, error);
         here = frame_has(events, seq);
@@ -291,21 +363,41 @@ static enum tide_status record_find(struct log_events *events, uint64_t seq, con
     return status;
 }
 
-static bool walk_push(struct log_events *events, size_t *capacity, uint64_t seq)
+/* Keeps a copy of the record while there is room; where it is, or SIZE_MAX. */
+static size_t record_keep(struct log_events *events, const struct record *record)
+{
+    size_t bytes = record_size(record), at = events->kept_bytes;
+    if (at + bytes > KEPT_BYTES_MAX)
+        return SIZE_MAX;
+    if (at + bytes > events->kept_capacity) {
+        size_t grown = (at + bytes) * 2;
+        uint8_t *kept = realloc(events->kept, grown);
+        if (!kept)
+            return SIZE_MAX; /* it can be read again */
+        events->kept = kept;
+        events->kept_capacity = grown;
+    }
+    memcpy(events->kept + at, record, bytes);
+    events->kept_bytes += bytes;
+    return at;
+}
+
+static bool walk_push(struct log_events *events, size_t *capacity, const struct record *record)
 {
     if (events->walk_count == *capacity) {
         size_t grown = *capacity ? *capacity * 2 : 16;
-        uint64_t *walk = realloc(events->walk, grown * sizeof *walk);
+        struct step *walk = realloc(events->walk, grown * sizeof *walk);
         if (!walk)
             return false;
         events->walk = walk;
         *capacity = grown;
     }
-    events->walk[events->walk_count++] = seq;
+    events->walk[events->walk_count++] = (struct step){record->seq, record_keep(events, record)};
     return true;
 }
 
-/* Collects the seqs of the history, newest first, then turns them around. *oldest: the last one reached. */
+/* Collects the seqs of the history, newest first, then turns them around. *oldest: the last one reached; 0: what came
+ * before the last one is removed. */
 static enum tide_status walk_collect(struct log_events *events, uint64_t newest_seq, uint64_t *oldest,
                                      struct tide_error *error)
 {
@@ -316,13 +408,19 @@ static enum tide_status walk_collect(struct log_events *events, uint64_t newest_
         const struct record *record;
         *oldest = seq;
         status = record_find(events, seq, &record, error);
-        if (status == TIDE_OK && seq <= events->filter.to && !walk_push(events, &capacity, seq))
+        if (status == TIDE_OK && !record && seq == newest_seq)
+            return TIDE_NOT_FOUND; /* replaced since it was looked up: what is newer isn't known here */
+        if (status == TIDE_OK && !record) {
+            *oldest = 0;
+            break;
+        }
+        if (status == TIDE_OK && seq <= events->filter.to && !walk_push(events, &capacity, record))
             status = error_set(error, TIDE_MEMORY, "out of memory");
         if (status == TIDE_OK)
             seq = record->previous_seq < seq ? record->previous_seq : 0;
     }
     for (size_t i = 0; i < events->walk_count / 2; i++) {
-        uint64_t other = events->walk[i];
+        struct step other = events->walk[i];
         events->walk[i] = events->walk[events->walk_count - 1 - i];
         events->walk[events->walk_count - 1 - i] = other;
     }
@@ -341,7 +439,7 @@ enum tide_status log_events_open_walk(const char *directory, struct frame_index 
     struct tide_error local = {0};
     status = walk_collect(events, newest_seq, &oldest, error ? error : &local);
     if (status == TIDE_NOT_FOUND || status == TIDE_CORRUPT) {
-        /* The chain leads into a part of the log that is gone: a scan gives what is left. */
+        /* The chain leads into a part of the log that is gone, or begins there: a scan gives what is left. */
         log_events_close(events);
         return log_events_open(directory, index, filter, opened, error);
     }
@@ -363,19 +461,27 @@ enum tide_status log_events_next(struct log_events *events, struct tide_event *e
 {
     struct tide_error local = {0};
     struct tide_error *told = error ? error : &local;
-    if (events->next_seq <= events->last_seq) {
+    if (events->next_seq <= events->last_seq || events->gap_seq != 0) {
         enum tide_status status = scan_next(events, event, told);
         if (status != TIDE_NOT_FOUND)
             return status;
         events->frame = (struct log_frame){0};
     }
-    if (events->walk_next == events->walk_count)
-        return error_set(told, TIDE_NOT_FOUND, "no more events");
-    const struct record *record;
-    enum tide_status status = record_find(events, events->walk[events->walk_next], &record, told);
-    if (status != TIDE_OK)
-        return status;
-    events->walk_next++;
+    const struct record *record = NULL;
+    while (!record) { /* what compaction has removed since the walk, and isn't kept, is passed over */
+        if (events->walk_next == events->walk_count)
+            return error_set(told, TIDE_NOT_FOUND, "no more events");
+        const struct step *step = &events->walk[events->walk_next];
+        enum tide_status status = TIDE_OK;
+        if (step->kept_at != SIZE_MAX)
+            record = (const struct record *)(const void *)(events->kept + step->kept_at);
+        else
+            status = record_find(events, step->seq, &record, told);
+        if (status != TIDE_OK)
+            return status;
+        events->walk_next++;
+    }
+    events->told = record;
     event_fill(event, record);
     return TIDE_OK;
 }

@@ -2,6 +2,7 @@
 #ifndef TIDE_LOG_EVENTS_H
 #define TIDE_LOG_EVENTS_H
 
+#include "format.h"
 #include "frame_index.h"
 #include "tidemark.h"
 
@@ -21,6 +22,8 @@ enum tide_status log_events_open_walk(const char *directory, struct frame_index 
 
 /* OK, NOT_FOUND at the end, CORRUPT, IO, MEMORY. The event is valid until the next call. */
 enum tide_status log_events_next(struct log_events *events, struct tide_event *event, struct tide_error *error);
+/* The record of the event that was told last, NULL for a gap; valid as long as the event. */
+const struct record *log_events_record(const struct log_events *events);
 void log_events_close(struct log_events *events); /* NULL does nothing */
 
 #endif

@@ -1,4 +1,5 @@
-/* log_reader.c - frames of one segment, in order, through a buffer of a megabyte that grows for a larger frame.
+/* log_reader.c - frames of one segment, in order, through a buffer of a megabyte that grows for a larger frame. After a
+ * seek only the one frame is read, for it may be all that is wanted (a document's history is scattered so).
  *
  * Where no valid frame begins, the reader says so and stays: the caller decides whether that is the end, a torn tail or
  * damage, and may ask for the next valid frame behind it (log_reader_resync). That a stretch of document text looks
@@ -273,6 +274,11 @@ const struct record *log_frame_record(const struct log_frame *frame, size_t *off
 {
     if (!frame_holds_events(&frame->header) || *offset >= frame->header.bytes)
         return NULL;
+    if (frame->header.kind == FRAME_SPARSE && *offset == FRAME_HEADER_BYTES) {
+        *offset = FRAME_SPARSE_RECORDS;
+        if (*offset >= frame->header.bytes)
+            return NULL;
+    }
     const struct record *record = (const struct record *)(const void *)(frame->bytes + *offset);
     *offset += record_size(record);
     return record;

@@ -150,6 +150,8 @@ enum log_found log_source_frame(struct log_source *source, struct log_frame *fra
         source->expected = frame_next_seq(frame->bytes, &frame->header);
         source->end = frame->offset + frame->header.bytes;
         source->last_kind = frame->header.kind;
+        if (frame->header.kind == FRAME_SPARSE && frame->header.durable > source->compacted)
+            source->compacted = frame->header.durable;
         return LOG_FOUND_FRAME;
     }
     if (source->reader == source->active)

@@ -11,7 +11,8 @@ struct log_source {
     uint64_t *sealed; /* first seqs of the sealed segments before the active one, ascending */
     size_t sealed_count;
     uint64_t active_first_seq;
-    uint64_t expected; /* the seq that must come next; at first 1 */
+    uint64_t expected;  /* the seq that must come next; at first 1 */
+    uint64_t compacted; /* up to here the log reached when frames that were read were compacted; 0: none was */
     /* Of the segment that is being read: */
     const struct segment_header *header;
     char name[SEGMENT_NAME_BYTES]; /* active: SEGMENT_ACTIVE_NAME, whatever it has now */

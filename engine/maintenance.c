@@ -9,6 +9,7 @@
 #include <signal.h>
 #include <stdlib.h>
 
+#include "compact.h"
 #include "engine.h"
 #include "error.h"
 #include "snapshot.h"
@@ -27,6 +28,7 @@ struct maintenance {
 
 static enum tide_status (*const functions[MAINTENANCE_JOBS])(struct tide_engine *engine, struct tide_error *error) = {
     [MAINTENANCE_SNAPSHOT] = snapshot_make,
+    [MAINTENANCE_COMPACTION] = retention_compact,
 };
 
 struct maintenance *maintenance_create(void)

@@ -5,7 +5,7 @@
 
 #include "tidemark.h"
 
-enum maintenance_job { MAINTENANCE_SNAPSHOT, MAINTENANCE_JOBS };
+enum maintenance_job { MAINTENANCE_SNAPSHOT, MAINTENANCE_COMPACTION, MAINTENANCE_JOBS };
 
 struct maintenance;
 

@@ -56,6 +56,23 @@ enum tide_status options_complete(struct tide_options *options, struct tide_erro
         options->sync = TIDE_SYNC_BATCH;
     if (options->durability == TIDE_DURABILITY_DEFAULT)
         options->durability = TIDE_ACCEPTED;
+    if (options->retain == TIDE_RETAIN_DEFAULT)
+        options->retain = TIDE_RETAIN_ALL;
+    return options_retain_check(options->retain, options->retain_limit, error);
+}
+
+enum tide_status options_retain_check(enum tide_retain retain, uint64_t limit, struct tide_error *error)
+{
+    static const struct {
+        const char *name;
+        uint64_t min, max;
+    } limits[] = {[TIDE_RETAIN_ALL] = {"all", 0, 0},
+                  [TIDE_RETAIN_EVENTS_PER_DOCUMENT] = {"events_per_document", 1, TIDE_RETAIN_EVENTS_MAX},
+                  [TIDE_RETAIN_DAYS] = {"days", 1, TIDE_RETAIN_DAYS_MAX},
+                  [TIDE_RETAIN_LOG_BYTES] = {"log_bytes", TIDE_RETAIN_LOG_BYTES_MIN, TIDE_RETAIN_LOG_BYTES_MAX}};
+    if (limit < limits[retain].min || limit > limits[retain].max)
+        return error_set(error, TIDE_INVALID, "option retain, %s: %" PRIu64 " is not between %" PRIu64 " and %" PRIu64,
+                         limits[retain].name, limit, limits[retain].min, limits[retain].max);
     return TIDE_OK;
 }
 
@@ -82,6 +99,9 @@ enum tide_status options_compatible(const struct tide_options *wanted, const str
         return contradiction(path, "sync", error);
     if (wanted->durability != TIDE_DURABILITY_DEFAULT && wanted->durability != in_force->durability)
         return contradiction(path, "durability", error);
+    if (wanted->retain != TIDE_RETAIN_DEFAULT &&
+        (wanted->retain != in_force->retain || wanted->retain_limit != in_force->retain_limit))
+        return contradiction(path, "retain", error);
     if ((wanted->read_only && !in_force->read_only) || (wanted->read_write && in_force->read_only))
         return contradiction(path, "read_only", error);
     return TIDE_OK;

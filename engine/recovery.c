@@ -93,6 +93,7 @@ struct reading {
     struct recovery *recovery;
     uint64_t expected;            /* the seq that must come next */
     uint64_t durable;             /* the highest durable watermark of a frame read so far, or the snapshot's seq */
+    uint64_t compacted;           /* up to here the log reached when what was read of it was compacted */
     struct snapshot_list list;    /* the snapshots there are */
     size_t candidate;             /* the first of them that wasn't found bad */
     struct snapshot_header start; /* of the one that was loaded; seq 0: none */
@@ -103,6 +104,8 @@ static enum tide_status frame_apply(struct reading *reading, const struct log_fr
     struct recovery *recovery = reading->recovery;
     if (frame->header.durable > reading->durable)
         reading->durable = frame->header.durable;
+    if (frame->header.kind == FRAME_SPARSE && frame->header.durable > reading->compacted)
+        reading->compacted = frame->header.durable;
     recovery->clean_close = frame->header.kind == FRAME_CLOSED;
     reading->expected = frame_next_seq(frame->bytes, &frame->header);
     if (!frame_holds_events(&frame->header))
@@ -144,7 +147,7 @@ static enum tide_status segment_join(struct reading *reading, const struct segme
 }
 
 /* Goes to where reading begins in a segment that was joined: its first frame, or the place behind the snapshot. */
-static enum tide_status reading_begin(struct reading *reading, struct log_reader *reader, uint64_t *offset,
+static enum tide_status reading_begin(struct reading *reading, struct log_reader *reader, bool active, uint64_t *offset,
                                       struct tide_error *error)
 {
     const struct snapshot_header *start = &reading->start;
@@ -160,7 +163,9 @@ static enum tide_status reading_begin(struct reading *reading, struct log_reader
     enum log_found found = log_reader_next(reader, &frame, error);
     if (found == LOG_FOUND_ERROR)
         return error->status;
-    if (found == LOG_FOUND_END || (found == LOG_FOUND_FRAME && frame.header.first_seq == start->seq + 1)) {
+    /* The end, but of the active segment alone: another may have been compacted, and end there by chance. */
+    bool ends = found == LOG_FOUND_END && active;
+    if (ends || (found == LOG_FOUND_FRAME && frame.header.first_seq == start->seq + 1)) {
         *offset = start->segment_offset;
         reading->expected = start->seq + 1;
         frame_index_leave_out(reading->recovery->index, *offset);
@@ -234,7 +239,7 @@ static enum tide_status sealed_read(struct reading *reading, uint64_t first_seq,
     if (status == TIDE_OK && next_first_seq <= reading->start.seq + 1)
         status = sealed_pass(reading, reader, next_first_seq, &passed, told);
     else if (status == TIDE_OK)
-        status = reading_begin(reading, reader, &end, told);
+        status = reading_begin(reading, reader, false, &end, told);
     if (status == TIDE_OK && !passed) {
         struct log_frame frame;
         uint8_t last_kind;
@@ -394,7 +399,7 @@ static enum tide_status active_read(struct reading *reading, struct log_reader *
     enum tide_status status = segment_join(reading, log_reader_header(reader), name, told);
     uint64_t begin, unsettled = 0;
     if (status == TIDE_OK)
-        status = reading_begin(reading, reader, &begin, told);
+        status = reading_begin(reading, reader, true, &begin, told);
     if (status != TIDE_OK)
         return status;
     uint64_t end = begin;
@@ -411,6 +416,11 @@ static enum tide_status active_read(struct reading *reading, struct log_reader *
     bool torn = found != LOG_FOUND_END;
     if (torn)
         status = tail_judge(reading, reader, found, &frame, end, told);
+    else if (reading->compacted >= reading->expected)
+        status = error_set(told, TIDE_CORRUPT,
+                           "%s/%s: ends before seq %" PRIu64 ", but reached seq %" PRIu64
+                           " when the segments before it were compacted; see tidemark repair",
+                           recovery->directory, SEGMENT_ACTIVE_NAME, reading->expected, reading->compacted);
     if (status == TIDE_OK && !recovery->read_only)
         status = unsettled_find(reading, reader, begin, end, &unsettled, told);
     if (status == TIDE_OK && (torn || !recovery->read_only))
@@ -547,7 +557,7 @@ static enum tide_status read_once(struct reading *reading, bool *newer, struct t
     struct recovery *recovery = reading->recovery;
     *newer = false;
     reading->expected = 1;
-    reading->durable = 0;
+    reading->durable = reading->compacted = 0;
     reading->start = (struct snapshot_header){0};
     recovery->position = (struct log_position){.next_seq = 1, .offset = SEGMENT_HEADER_BYTES, .active_first_seq = 1};
     recovery->events = recovery->bytes = recovery->last_time_us = recovery->torn_bytes = recovery->torn_seq = 0;
@@ -570,11 +580,9 @@ static enum tide_status read_once(struct reading *reading, bool *newer, struct t
     return status;
 }
 
-enum tide_status recovery_run(struct recovery *recovery, struct tide_error *error)
+static enum tide_status read_whole(struct recovery *recovery, struct tide_error *told)
 {
     struct reading reading = {.recovery = recovery};
-    struct tide_error local = {0};
-    struct tide_error *told = error ? error : &local;
     bool newer = true;
     recovery->snapshots_bad = 0;
     /* Before the active segment is opened: another process may write, and a snapshot of its is no newer than the log
@@ -588,5 +596,41 @@ enum tide_status recovery_run(struct recovery *recovery, struct tide_error *erro
             status = snapshot_refuse(&reading, told);
     }
     snapshot_list_free(&reading.list);
+    return status;
+}
+
+/* The same without the lock, beside the writer of another process: a segment as it was and a later one as it was
+ * compacted meanwhile are no log. The later one may have lost the deletion of a document that the early one still has,
+ * or that a snapshot has. *again: that may have happened. */
+static enum tide_status read_beside(struct recovery *recovery, bool *again, struct tide_error *told)
+{
+    struct segment_list list;
+    enum tide_status status = segment_list_read(recovery->directory, &list, told);
+    *again = false;
+    if (status != TIDE_OK)
+        return status;
+    uint64_t before = segment_list_bytes(recovery->directory, &list);
+    status = read_whole(recovery, told);
+    *again = segment_list_bytes(recovery->directory, &list) != before;
+    segment_list_free(&list);
+    if (!*again)
+        return status;
+    frame_index_clear(recovery->index);
+    return recovery->reset(recovery->context, told);
+}
+
+enum tide_status recovery_run(struct recovery *recovery, struct tide_error *error)
+{
+    enum { TRIES = 100 }; /* compactions that come in the middle of a reading, one after the other */
+    struct tide_error local = {0};
+    struct tide_error *told = error ? error : &local;
+    if (!recovery->read_only)
+        return read_whole(recovery, told);
+    bool again = true;
+    enum tide_status status = TIDE_OK;
+    for (int i = 0; i < TRIES && again && status == TIDE_OK; i++)
+        status = read_beside(recovery, &again, told);
+    if (status == TIDE_OK && again)
+        status = error_set(told, TIDE_BUSY, "%s is compacted again and again while it is read", recovery->directory);
     return status;
 }

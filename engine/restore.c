@@ -8,7 +8,8 @@
  * concerned, the one that it was. One up to a seq or a time ends within some frame: that frame is written anew with the
  * records that stay, its segment becomes the active one, and behind it comes the mark of a clean close. The seqs behind
  * will be given out again, with other events. So that nothing takes this database for the other, it gets a new id,
- * which is in each segment's header and each frame: all frames get a new header and checksum. */
+ * which is in each segment's header and each frame: all frames get a new header and checksum. What a compaction has
+ * made of older states is not enough to go back to one: that is refused. */
 #include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
@@ -38,6 +39,7 @@ struct restore {
     uint64_t to_seq, to_time_us; /* UINT64_MAX: not wanted */
     bool branches;               /* one of them is wanted */
     bool done;                   /* what comes now is left out */
+    size_t segment;              /* that is being copied */
     uint8_t database_id[DATABASE_ID_BYTES];
     struct output output;
     uint8_t *frame; /* room for one that is written anew */
@@ -80,6 +82,30 @@ static enum tide_status wish_check(struct restore *restore, struct tide_error *e
     return TIDE_OK;
 }
 
+/* Of states before a compaction only the newest is known: it removed what was nobody's newest any more. Reads on, to
+ * tell the first seq whose state can be had. */
+static enum tide_status compacted_refuse(struct restore *restore, uint64_t last_seq, struct tide_error *error)
+{
+    struct log_source *source = &restore->source;
+    for (size_t i = restore->segment;;) {
+        struct log_frame frame;
+        enum log_found found;
+        do
+            found = log_source_frame(source, &frame, error);
+        while (found == LOG_FOUND_FRAME);
+        if (found == LOG_FOUND_ERROR)
+            return error->status;
+        if (i == source->sealed_count)
+            break;
+        enum tide_status status = log_source_segment(source, ++i, error);
+        if (status != TIDE_OK)
+            return status;
+    }
+    return error_set(error, TIDE_INVALID,
+                     "%s was compacted: it knows the states from seq %" PRIu64 " on, and not that of seq %" PRIu64,
+                     restore->backup, source->compacted, last_seq);
+}
+
 /* With all read that was wanted. */
 static enum tide_status outcome_check(struct restore *restore, struct tide_error *error)
 {
@@ -87,6 +113,13 @@ static enum tide_status outcome_check(struct restore *restore, struct tide_error
     uint64_t last_seq = restore->next_seq - 1;
     const struct manifest *manifest = &restore->manifest;
     bool whole = restore->to_seq == UINT64_MAX ? !restore->done : last_seq < restore->to_seq;
+    if (restore->done && restore->source.compacted > last_seq)
+        return compacted_refuse(restore, last_seq, error);
+    if (restore->source.compacted > last_seq)
+        return error_set(error, TIDE_CORRUPT,
+                         "%s ends with seq %" PRIu64 ", but reached seq %" PRIu64
+                         " when it was compacted: events are missing",
+                         restore->backup, last_seq, restore->source.compacted);
     if (whole && restore->has_manifest && last_seq < manifest->last_seq)
         return error_set(error, TIDE_CORRUPT,
                          "%s ends with seq %" PRIu64 ", its manifest says %" PRIu64
@@ -130,6 +163,7 @@ static enum tide_status frame_rewrite(struct restore *restore, const struct log_
 /* Of a frame of events, what stays. */
 static enum tide_status events_copy(struct restore *restore, const struct log_frame *frame, struct tide_error *error)
 {
+    bool sparse = frame->header.kind == FRAME_SPARSE; /* taken whole or, for outcome_check to refuse, not at all */
     size_t offset = FRAME_HEADER_BYTES, end = offset;
     uint32_t events = 0;
     const struct record *record;
@@ -144,9 +178,11 @@ static enum tide_status events_copy(struct restore *restore, const struct log_fr
         restore->next_seq = record->seq + 1;
         restore->result->last_time_us = record->time_us;
     }
-    if (!restore->done)
+    if (!restore->done) {
         restore->next_seq = frame_next_seq(frame->bytes, &frame->header);
-    if (events == 0)
+        end = frame->header.bytes;
+    }
+    if (end == FRAME_HEADER_BYTES || (sparse && restore->done))
         return TIDE_OK;
     restore->last_kind = frame->header.kind;
     return restore->branches ? frame_rewrite(restore, frame, end, events, error)
@@ -241,8 +277,10 @@ static enum tide_status log_copy(struct restore *restore, struct tide_error *err
 {
     enum tide_status status = TIDE_OK;
     restore->next_seq = 1;
-    for (size_t i = 0; i <= restore->source.sealed_count && status == TIDE_OK && !restore->done; i++)
+    for (size_t i = 0; i <= restore->source.sealed_count && status == TIDE_OK && !restore->done; i++) {
+        restore->segment = i;
         status = segment_copy(restore, i, error);
+    }
     return status == TIDE_OK ? outcome_check(restore, error) : status;
 }
 

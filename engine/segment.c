@@ -88,6 +88,21 @@ enum tide_status segment_list_read(const char *directory, struct segment_list *l
     return TIDE_OK;
 }
 
+uint64_t segment_list_bytes(const char *directory, const struct segment_list *list)
+{
+    uint64_t sum = 0;
+    for (size_t i = 0; i < list->sealed_count; i++) {
+        char name[SEGMENT_NAME_BYTES];
+        struct file_status found;
+        segment_sealed_name(name, list->sealed[i]);
+        char *path = file_path(directory, name);
+        if (path && file_stat(path, &found) == 0) /* what is wrong with it is told when it is opened */
+            sum += found.bytes;
+        free(path);
+    }
+    return sum;
+}
+
 void segment_list_free(struct segment_list *list)
 {
     free(list->sealed);

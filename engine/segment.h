@@ -31,6 +31,9 @@ struct segment_list {
 enum tide_status segment_list_read(const char *directory, struct segment_list *list, struct tide_error *error);
 void segment_list_free(struct segment_list *list);
 
+/* The sum of the lengths that the listed sealed segments have now. Each compaction makes one of them shorter. */
+uint64_t segment_list_bytes(const char *directory, const struct segment_list *list);
+
 /* Creates the file `name` with a segment header, synced; the directory is not. */
 enum tide_status segment_create(const char *directory, const char *name, const struct segment_header *header,
                                 struct tide_error *error);

@@ -112,34 +112,6 @@ void snapshot_note_bytes(struct tide_engine *engine, uint64_t bytes)
 
 /* ---- The maintenance thread ---- */
 
-/* Waits until the watermark has reached `seq`, as wait_for_watermark does, but without hearing of a failure in the
- * place of those who write. */
-static enum tide_status watermark_await(struct tide_engine *engine, uint64_t seq, enum tide_level level,
-                                        struct tide_error *error)
-{
-    bool durable = level == TIDE_LEVEL_DURABLE;
-    const _Atomic uint64_t *watermark = durable ? &engine->durable : &engine->written;
-    uint64_t *wanted = durable ? &engine->wanted_durable : &engine->wanted_written;
-    enum tide_status status = TIDE_OK;
-    pthread_mutex_lock(&engine->mutex);
-    /* Relaxed: under the mutex, as the look in watermarks_raise is. */
-    atomic_fetch_add_explicit(&engine->waiters_at[level], 1, memory_order_relaxed);
-    if (seq > *wanted)
-        *wanted = seq;
-    pthread_cond_signal(&engine->work);
-    pthread_mutex_unlock(&engine->mutex);
-    for (;;) {
-        uint32_t rises = eventcount_read(&engine->rises[level]);
-        /* Acquire; pairs with the release in watermarks_raise. */
-        if (atomic_load_explicit(watermark, memory_order_acquire) >= seq ||
-            (status = tide_health(engine, error)) != TIDE_OK)
-            break;
-        eventcount_wait(&engine->rises[level], rises, UINT64_MAX);
-    }
-    atomic_fetch_sub_explicit(&engine->waiters_at[level], 1, memory_order_relaxed);
-    return status;
-}
-
 static uint64_t accepted(const struct tide_engine *engine)
 {
     return channel_tail(&engine->channel) - 1;
@@ -374,6 +346,8 @@ enum tide_status snapshot_make(struct tide_engine *engine, struct tide_error *er
     struct snapshot_capture capture = {.header = {.created_us = clock_real_us()}};
     struct tide_snapshot made = {0};
     uint64_t start_us = clock_monotonic_us();
+    /* Not beside a compaction: that looks at the snapshots there are. */
+    pthread_mutex_lock(&engine->compaction.mutex);
     /* What was accepted before somebody asked is to be in it. */
     enum tide_status status = watermark_await(engine, accepted(engine), TIDE_LEVEL_WRITTEN, error);
     if (status == TIDE_OK)
@@ -383,6 +357,7 @@ enum tide_status snapshot_make(struct tide_engine *engine, struct tide_error *er
     else
         capture_end(engine);
     images_give_back(engine, &capture);
+    pthread_mutex_unlock(&engine->compaction.mutex);
     made.seq = capture.header.seq;
     made.duration_us = clock_monotonic_us() - start_us;
     pthread_mutex_lock(&engine->mutex);

@@ -112,21 +112,27 @@ static enum tide_status frame_keep(struct survey *survey, struct survey_file *fi
         tell(survey, "gap", file, &gap, "events that a repair removed");
     } else if (frame_holds_events(&frame->header)) {
         records_count(survey, frame);
+        survey->report.compacted_events +=
+            frame_next_seq(frame->bytes, &frame->header) - frame->header.first_seq - frame->header.events;
     }
+    if (frame->header.kind == FRAME_SPARSE && frame->header.durable > survey->compacted_seq)
+        survey->compacted_seq = frame->header.durable;
+    if (survey->compacted_seq > survey->durable_seq)
+        survey->durable_seq = survey->compacted_seq;
     survey->expected = frame_next_seq(frame->bytes, &frame->header);
     tell_progress(survey, frame->header.bytes);
     return piece_add(file, &piece, error);
 }
 
-/* Whether a snapshot, or a frame at or behind `offset`, says that the seq `expected` was durable. Leaves the reader at
- * `offset`. */
+/* Whether a snapshot, a compaction, or a frame at or behind `offset`, says that the seq `expected` was durable. Leaves
+ * the reader at `offset`. */
 static enum tide_status was_durable(struct survey *survey, struct log_reader *reader, uint64_t offset, bool *durable,
                                     struct tide_error *error)
 {
     struct log_frame frame;
     *durable = false;
     log_reader_seek(reader, offset);
-    if (survey->snapshot_seq >= survey->expected) {
+    if (survey->durable_seq >= survey->expected) {
         *durable = true;
         return TIDE_OK;
     }
@@ -154,13 +160,13 @@ static enum tide_status torn_add(struct survey *survey, struct survey_file *file
     return piece_add(file, &piece, error);
 }
 
-/* Nothing of the file is whole from `offset` on. Of the active segment a snapshot may know how far it went: a gap up to
- * there keeps the seqs from being given out again, and the snapshot good. */
+/* Nothing of the file is whole from `offset` on. Of the active segment a snapshot or a compaction may know how far it
+ * went: a gap up to there keeps the seqs from being given out again, and the snapshot good. */
 static enum tide_status end_damaged(struct survey *survey, struct survey_file *file, uint64_t offset, uint64_t bytes,
                                     struct tide_error *error)
 {
-    struct piece gap = {.kind = PIECE_GAP, .first_seq = survey->expected, .last_seq = survey->snapshot_seq};
-    bool known = !file->sealed && survey->snapshot_seq >= survey->expected;
+    struct piece gap = {.kind = PIECE_GAP, .first_seq = survey->expected, .last_seq = survey->durable_seq};
+    bool known = !file->sealed && survey->durable_seq >= survey->expected;
     enum tide_status status = damage_add(survey, file, offset, bytes, survey->expected, known ? gap.last_seq : 0,
                                          "damaged up to the end of the file", error);
     if (status != TIDE_OK || !known)
@@ -239,6 +245,8 @@ static enum tide_status frames_survey(struct survey *survey, struct survey_file 
             return status;
     }
     survey->report.log_bytes += offset;
+    if (!file->sealed && !survey->in_use && survey->compacted_seq >= survey->expected)
+        return end_damaged(survey, file, offset, 0, error);
     return TIDE_OK;
 }
 
@@ -425,7 +433,7 @@ enum tide_status survey_run(struct survey *survey, struct tide_error *error)
     if (status == TIDE_OK)
         status = id_find(survey, error);
     if (status == TIDE_OK)
-        survey->snapshot_seq = snapshot_newest_seq(survey->directory, survey->database_id);
+        survey->durable_seq = snapshot_newest_seq(survey->directory, survey->database_id);
     for (size_t i = 0; i < survey->count && status == TIDE_OK; i++) {
         status = file_survey(survey, &survey->files[i], error);
         /* The writer sealed the active segment under our eyes: what it holds now comes behind. */

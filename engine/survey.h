@@ -45,7 +45,8 @@ struct survey {
     size_t count;
     /* Own: */
     uint64_t expected, bytes_done, bytes_total, bytes_told;
-    uint64_t snapshot_seq; /* up to here a snapshot says that all was durable */
+    uint64_t durable_seq;   /* up to here a snapshot or a compaction says that all was durable */
+    uint64_t compacted_seq; /* up to here a compaction does */
 };
 
 /* Empties the report; OK when `path` is a directory, else NOT_FOUND or IO. */

@@ -64,6 +64,15 @@ struct tide_error {
 enum tide_sync { TIDE_SYNC_DEFAULT, TIDE_SYNC_BATCH, TIDE_SYNC_INTERVAL, TIDE_SYNC_NONE };
 enum tide_durability { TIDE_DURABILITY_DEFAULT, TIDE_ACCEPTED, TIDE_DURABLE };
 
+/* Which events compaction leaves in the log beside the newest one of each document. Each but ALL has a limit. */
+enum tide_retain {
+    TIDE_RETAIN_DEFAULT,
+    TIDE_RETAIN_ALL,                 /* every event */
+    TIDE_RETAIN_EVENTS_PER_DOCUMENT, /* so many of each document that exists, the newest included; of others none */
+    TIDE_RETAIN_DAYS,                /* those that are younger than so many days */
+    TIDE_RETAIN_LOG_BYTES            /* as many as fit: the oldest segments are compacted until the log is so large */
+};
+
 /* Ranges of the options, both ends included. The defaults are in engine/options.c. */
 #define TIDE_COUNT_MAX UINT64_C(1000000)         /* batch_size */
 #define TIDE_MILLISECONDS_MAX UINT64_C(86400000) /* one day */
@@ -79,6 +88,10 @@ enum tide_durability { TIDE_DURABILITY_DEFAULT, TIDE_ACCEPTED, TIDE_DURABLE };
 #define TIDE_NO_SNAPSHOTS UINT64_MAX /* snapshot_log_bytes: none but those that are asked for */
 #define TIDE_ID_BYTES_MAX 255
 #define TIDE_NAME_BYTES_MAX 64
+#define TIDE_RETAIN_EVENTS_MAX UINT64_C(1000000000)
+#define TIDE_RETAIN_DAYS_MAX UINT64_C(36500)
+#define TIDE_RETAIN_LOG_BYTES_MIN (UINT64_C(1) << 20)
+#define TIDE_RETAIN_LOG_BYTES_MAX (UINT64_C(1) << 60)
 #define TIDE_NO_TIMEOUT UINT64_MAX    /* wait as long as it takes */
 #define TIDE_NO_WAIT (UINT64_MAX - 1) /* do not wait at all: BUSY or TIMEOUT at once */
 
@@ -95,6 +108,8 @@ struct tide_options {
     uint64_t snapshot_log_bytes;     /* bytes of log after which a snapshot is made; 1 GiB, TIDE_NO_SNAPSHOTS: never */
     enum tide_sync sync;             /* TIDE_SYNC_BATCH */
     enum tide_durability durability; /* TIDE_ACCEPTED */
+    enum tide_retain retain;         /* TIDE_RETAIN_ALL; with another one a thread of the engine compacts the log */
+    uint64_t retain_limit;           /* of that retention: events, days or bytes */
     bool read_only;                  /* no writer, no lock, nothing in the directory changes */
     bool read_write;                 /* the caller said read_only = false: a read-only engine contradicts it */
 };
@@ -108,7 +123,7 @@ enum tide_status tide_options_check(const struct tide_options *options, struct t
 /* Opens the database in the directory `path`, creating it and its parents where they are missing. The same directory
  * (by device and inode) opened again in this process gives the same engine, counted.
  * Errors: INVALID (an option out of range, or one that contradicts those in force), NOT_FOUND (read_only), LOCKED,
- * CORRUPT, IO, FULL, MEMORY. */
+ * CORRUPT, IO, FULL, MEMORY, BUSY (read_only, while another process compacts the log over and over). */
 enum tide_status tide_open(const char *path, const struct tide_options *options, struct tide_engine **engine,
                            struct tide_error *error);
 
@@ -274,7 +289,8 @@ enum tide_event_type {
 /* "gap", "created", "updated", "deleted"; "user" for the rest. */
 const char *tide_event_type_name(uint8_t type);
 
-/* A gap stands for events that a repair removed: seq is the first of them, last_seq the last; the rest is empty. */
+/* A gap stands for events that repair or compaction removed: seq is the first of them, last_seq the last, within the
+ * seqs asked for; the rest is empty. */
 struct tide_event {
     uint64_t seq, last_seq; /* last_seq: the same as seq but for a gap */
     uint64_t time_us;
@@ -304,6 +320,35 @@ enum tide_status tide_events_next(struct tide_events *events, struct tide_event 
 
 /* Closes the iterator; NULL does nothing. */
 void tide_events_close(struct tide_events *events);
+
+/* ---- Compaction ------------------------------------------------------------------------------------------------- */
+
+typedef void tide_progress_function(void *context, uint64_t done, uint64_t total);
+
+/* What a compaction is to do; all zeros: as the engine's own retention says. */
+struct tide_compact {
+    enum tide_retain retain;          /* DEFAULT: the one in force */
+    uint64_t limit;                   /* of `retain`, unless that is DEFAULT */
+    bool sealed_alone;                /* leave the active segment as it is */
+    tide_progress_function *progress; /* segments done and in all; NULL: none */
+    void *context;
+};
+
+struct tide_compaction {
+    uint64_t segments;                  /* that were looked at */
+    uint64_t rewritten;                 /* those of which a tenth or more went */
+    uint64_t removed;                   /* events */
+    uint64_t bytes_before, bytes_after; /* of the log */
+};
+
+/* Removes from the log what the retention doesn't ask for. Works on sealed segments, beside readers and writers,
+ * and has the active one sealed before. The newest event of each document always stays, seqs
+ * keep their places, and tide_events tells what is gone as gaps. Needs room on the disk for the largest segment once
+ * more. Runs in the calling thread, one at a time: a second call waits. `compact` and `result` may be NULL; after an
+ * error the result tells how far it came. An error leaves every segment whole, and the engine as it was.
+ * Errors: INVALID (the limit), READ_ONLY, CORRUPT, IO, FULL, FAILED, CLOSED, MEMORY. */
+enum tide_status tide_compact(struct tide_engine *engine, const struct tide_compact *compact,
+                              struct tide_compaction *result, struct tide_error *error);
 
 /* ---- Waiting without blocking ----------------------------------------------------------------------------------- */
 
@@ -364,7 +409,10 @@ enum tide_status tide_health(struct tide_engine *engine, struct tide_error *erro
     X(snapshots_failed, "snapshots that failed since opening")                                                         \
     X(snapshots_bad, "snapshots that opening could not use: damaged, foreign, or newer than the log")                  \
     X(recovered_snapshot_seq, "seq of the snapshot that opening began with, 0 without one")                            \
-    X(recovered_snapshot_ms, "time that reading it took")
+    X(recovered_snapshot_ms, "time that reading it took")                                                              \
+    X(compactions, "compactions since opening, in the background or called for")                                       \
+    X(compactions_failed, "those of them that did not come to their end")                                              \
+    X(compacted_events, "events that they removed")
 
 struct tide_stats {
 #define X(name, meaning) uint64_t name;
@@ -383,6 +431,7 @@ struct tide_report {
     uint64_t created, updated, deleted;
     uint64_t damages;                           /* pieces that were once durable and are bad */
     uint64_t missing_events;                    /* seqs that damage took, as far as known */
+    uint64_t compacted_events;                  /* seqs that compaction removed */
     uint64_t torn_bytes, torn_offset, torn_seq; /* torn tail of the active segment */
     bool torn, clean_close, in_use;             /* in_use: a process has the lock */
     uint8_t database_id[16];
@@ -403,8 +452,7 @@ struct tide_finding {
     const char *message;
 };
 
-typedef void tide_finding_function(void *context, const struct tide_finding *finding);
-typedef void tide_progress_function(void *context, uint64_t bytes_done, uint64_t bytes_total);
+typedef void tide_finding_function(void *context, const struct tide_finding *finding); /* progress: in bytes */
 
 /* Reads the whole log of the directory, which may be in use, and reports. OK whatever it finds; errors: NOT_FOUND,
  * IO, MEMORY. `finding` and `progress` may be NULL. */

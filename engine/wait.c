@@ -206,6 +206,32 @@ enum tide_status wait_for_watermark(struct tide_engine *engine, uint64_t seq, en
     return status;
 }
 
+enum tide_status watermark_await(struct tide_engine *engine, uint64_t seq, enum tide_level level,
+                                 struct tide_error *error)
+{
+    bool durable = level == TIDE_LEVEL_DURABLE;
+    const _Atomic uint64_t *watermark = durable ? &engine->durable : &engine->written;
+    uint64_t *wanted = durable ? &engine->wanted_durable : &engine->wanted_written;
+    enum tide_status status = TIDE_OK;
+    pthread_mutex_lock(&engine->mutex);
+    /* Relaxed: under the mutex, as the look in watermarks_raise is. */
+    atomic_fetch_add_explicit(&engine->waiters_at[level], 1, memory_order_relaxed);
+    if (seq > *wanted)
+        *wanted = seq;
+    pthread_cond_signal(&engine->work);
+    pthread_mutex_unlock(&engine->mutex);
+    for (;;) {
+        uint32_t rises = eventcount_read(&engine->rises[level]);
+        /* Acquire; pairs with the release in watermarks_raise. */
+        if (atomic_load_explicit(watermark, memory_order_acquire) >= seq ||
+            (status = tide_health(engine, error)) != TIDE_OK)
+            break;
+        eventcount_wait(&engine->rises[level], rises, UINT64_MAX);
+    }
+    atomic_fetch_sub_explicit(&engine->waiters_at[level], 1, memory_order_relaxed);
+    return status;
+}
+
 enum tide_status tide_reached(struct tide_engine *engine, uint64_t seq, enum tide_level level, struct tide_error *error)
 {
     if (watermark(engine, level) >= seq)

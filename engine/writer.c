@@ -19,6 +19,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "compact.h"
 #include "engine.h"
 #include "error.h"
 #include "plant.h"
@@ -85,7 +86,7 @@ static uint64_t batch_due_us(struct tide_engine *engine)
     uint64_t pending = channel_tail(channel) - channel->head;
     uint64_t written = atomic_load_explicit(&engine->written, memory_order_relaxed);
     uint64_t sync_due = wanted_sync_due_us(engine);
-    if (engine->stop || sync_due == 0 || snapshot_calls(engine))
+    if (engine->stop || sync_due == 0 || snapshot_calls(engine) || engine->compaction.seal)
         return 0;
     if (pending == 0)
         return sync_due;
@@ -269,6 +270,25 @@ static void watermarks_raise(struct tide_engine *engine, uint64_t written)
         eventcount_advance(&engine->rises[TIDE_LEVEL_DURABLE]);
 }
 
+/* Seals the active segment if a compaction waits for that. */
+static enum tide_status seal_if_wanted(struct tide_engine *engine, uint64_t written, struct tide_error *error)
+{
+    pthread_mutex_lock(&engine->mutex);
+    bool wanted = engine->compaction.seal;
+    pthread_mutex_unlock(&engine->mutex);
+    if (!wanted)
+        return TIDE_OK;
+    enum tide_status status = log_roll(engine->log, error);
+    if (status != TIDE_OK)
+        return status;
+    watermarks_raise(engine, written);
+    pthread_mutex_lock(&engine->mutex);
+    engine->compaction.seal = false;
+    pthread_mutex_unlock(&engine->mutex);
+    eventcount_advance(&engine->rises[TIDE_LEVEL_WRITTEN]);
+    return TIDE_OK;
+}
+
 /* Writes one batch, if there is one, and syncs if that is due. */
 static enum tide_status writer_step(struct writer *writer, struct tide_error *error)
 {
@@ -276,6 +296,9 @@ static enum tide_status writer_step(struct writer *writer, struct tide_error *er
     uint64_t written = atomic_load_explicit(&engine->written, memory_order_relaxed);
     relocation_end(&writer->relocation, engine);
     snapshot_attend(engine, writer->last_time_us);
+    enum tide_status sealed = seal_if_wanted(engine, written, error);
+    if (sealed != TIDE_OK)
+        return sealed;
     if (channel_tail(&engine->channel) != engine->channel.head) {
         struct batch batch;
         enum tide_status status = batch_take(writer, &batch, error);
@@ -290,6 +313,7 @@ static enum tide_status writer_step(struct writer *writer, struct tide_error *er
         channel_release(&engine->channel, batch.block_bytes, batch.events);
         watermarks_raise(engine, written); /* after the release: it also tells listeners of the room */
         snapshot_note_bytes(engine, batch.frame_bytes);
+        retention_note(engine);
     }
     pthread_mutex_lock(&engine->mutex);
     bool sync = sync_wanted(engine) || (engine->options.sync == TIDE_SYNC_BATCH && written > log_durable(engine->log));

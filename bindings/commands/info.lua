@@ -31,6 +31,7 @@ function info.main(common, arguments)
     { "log_bytes", report.log_bytes }, { "frames", report.frames }, { "events", report.events },
     { "first_seq", report.first_seq }, { "last_seq", report.last_seq }, { "created", report.created },
     { "updated", report.updated }, { "deleted", report.deleted }, { "damages", report.damages },
+    { "compacted_events", report.compacted_events },
     { "torn_bytes", report.torn_bytes }, { "clean_close", report.clean_close }, { "in_use", report.in_use },
   }
   if report.backup then

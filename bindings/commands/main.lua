@@ -8,6 +8,7 @@ local commands = {
   dump = "the events of the log, one a line",
   info = "what a directory holds",
   repair = "cut out what is damaged",
+  compact = "make the log smaller",
   snapshot = "write the state to a file from which opening starts",
   backup = "a copy of the log, while it is written",
   restore = "a database from a backup, as of a seq or a time",
@@ -16,8 +17,8 @@ local commands = {
   version = "the version",
   help = "this text, or a command's",
 }
-local order = { "run", "serve", "load", "import", "export", "verify", "dump", "info", "repair", "snapshot", "backup",
-  "restore", "bench", "version", "help" }
+local order = { "run", "serve", "load", "import", "export", "verify", "dump", "info", "repair", "compact", "snapshot",
+  "backup", "restore", "bench", "version", "help" }
 
 local common = {}
 

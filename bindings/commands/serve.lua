@@ -13,6 +13,8 @@ Serves HTTP/1.1: APP.lua is called with `app` and `db` in each thread, and says 
   --grace-s 10              time for requests under way after SIGTERM or SIGINT
   --batch-size, --flush-interval-ms, --sync, --durability, --timeout-ms, --document-bytes-max, --read-only, ...
                             the options of tidemark.open, spelled with dashes
+  --retain-events-per-document N, --retain-days N, --retain-log-bytes N
+                            what the log keeps (see tidemark help compact), default: all
 
 limits: --head-bytes-max 16384  --fields-max 100  --target-bytes-max 8192  --head-timeout-ms 10000
   --body-timeout-ms 30000  --idle-timeout-ms 60000  --handler-timeout-ms 10000  --connections-max 10000
@@ -75,14 +77,16 @@ local function option_spec()
   local spec = {
     db = "string", listen = "string", threads = "number", token = "string", log = "string", ["grace-s"] = "number",
     sync = "string", durability = "string", ["read-only"] = "flag",
+    ["retain-events-per-document"] = "number", ["retain-days"] = "number", ["retain-log-bytes"] = "number",
   }
   for _, name in ipairs(engine_numbers) do spec[name] = "number" end
   for _, limit in ipairs(limits) do spec[limit[1]] = "number" end
   return spec
 end
 
-local function engine_options(options)
+local function engine_options(common, options)
   local result = { sync = options.sync, durability = options.durability, read_only = options["read-only"] }
+  result.retain = require "tidemark.commands.compact".retention(common, options, "retain-")
   for _, name in ipairs(engine_numbers) do result[name:gsub("-", "_")] = options[name] end
   return result
 end
@@ -114,11 +118,12 @@ function serve.main(common, arguments)
   local chunk, message = loadfile(rest[1])
   if not chunk then common.fail(2, "%s", message) end
   local server = server_options(common, options)
+  local database_options = engine_options(common, options)
   server.script, server.database = rest[1], options.db
   local tidemark = require "tidemark"
   local db, open_message
   local status, failure = require "tidemark.server".run(server, function()
-    local ok, opened, text = pcall(tidemark.open, options.db, engine_options(options))
+    local ok, opened, text = pcall(tidemark.open, options.db, database_options)
     if not ok then common.fail(2, "%s", tostring(opened):gsub("bad argument #2 to '[^']*' ", "")) end
     db, open_message = opened, text
     return db

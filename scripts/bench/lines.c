@@ -513,6 +513,61 @@ static void line_recovery_snapshot(void)
     result_number("seconds_of_snapshot", (double)snapshot * 1e-9);
 }
 
+/* ---- What the log keeps ---- */
+
+enum { ROUNDS = 5, HISTORY_EVENTS = 100, HISTORY_READS = 20 };
+
+static void put_rounds(struct worker *worker, void *thread)
+{
+    for (uint64_t i = 0; i < arguments.documents * ROUNDS; i++)
+        put_one(thread, i % arguments.documents, i / arguments.documents, i >= arguments.documents);
+    worker->operations = arguments.documents * ROUNDS;
+}
+
+/* Writes each article five times, then removes all but the newest event of each. */
+static void line_compaction(void)
+{
+    struct worker worker;
+    store.open(arguments.directory, false, arguments.documents);
+    workers_run(&worker, 1, put_rounds, 0);
+    store.settle();
+    uint64_t before = store.log_bytes(), start = now_ns();
+    store.compact();
+    uint64_t taken = now_ns() - start;
+    check_count(arguments.documents);
+    result_rate(worker.operations, taken);
+    result_number("compaction_s", (double)taken * 1e-9);
+    result_number("bytes_left", (double)store.log_bytes() / (double)before);
+}
+
+static void put_one_often(struct worker *worker, void *thread)
+{
+    uint64_t apart = arguments.documents / HISTORY_EVENTS, last = apart * HISTORY_EVENTS;
+    for (uint64_t i = 0; i < last; i++) {
+        bool often = i % apart == apart / 2;
+        put_one(thread, often ? 0 : i + 1, i, often && i > apart);
+    }
+    worker->operations = last;
+}
+
+/* A hundred events of one article, as far apart as can be among all the others. */
+static void line_history(void)
+{
+    struct worker worker;
+    char id[ID_BYTES];
+    store.open(arguments.directory, false, arguments.documents);
+    workers_run(&worker, 1, put_one_often, 0);
+    store.settle();
+    article_id(0, id);
+    uint64_t start = now_ns();
+    for (int i = 0; i < HISTORY_READS; i++)
+        if (store.history(id) != HISTORY_EVENTS)
+            fail("%s gave another history", store.name);
+    uint64_t taken = now_ns() - start;
+    result_rate(HISTORY_READS, taken);
+    result_number("history_ms", (double)taken * 1e-6 / HISTORY_READS);
+}
+
 int main(int argc, char **argv)
 {
     arguments_read(&arguments, argc, argv);
@@ -548,6 +603,10 @@ int main(int argc, char **argv)
         line_recovery();
     else if (strcmp(line, "recovery-snapshot") == 0 && store.snapshot)
         line_recovery_snapshot();
+    else if (strcmp(line, "compaction") == 0 && store.compact)
+        line_compaction();
+    else if (strcmp(line, "history") == 0 && store.history)
+        line_history();
     else
         fail("%s has no line %s", store.name, line);
     store.close();

@@ -99,6 +99,8 @@ function lines.all(options)
     { "ceiling", "tidemark", "lmdb", "redis", "tarantool" }, { command = socket_command })
   add("recovery-snapshot", ("opening with a snapshot, large, behind a log of %d events"):format(11 * large),
     "recovery-snapshot", documents(large) .. " queries=" .. 10 * large, { "tidemark" }, { once = true })
+  add("compaction", "compaction: 50,000 events of which 40,000 are obsolete", "compaction", documents(10000), { "tidemark" })
+  add("history", ("history of one document: 100 events among %d"):format(large), "history", documents(large), { "tidemark" })
   add("latency", "create at half of its greatest rate (the ceiling: of tidemark's), open loop", "latency", "seconds=2",
     join(c, STORES), { latency = true, half_rate_of = { "create-one", "create/large" }, rate_as = { ceiling = "tidemark" } })
   add("latency-snapshots", "the same, one snapshot after the other meanwhile", "latency-snapshots", "seconds=2", { "tidemark" },
@@ -164,6 +166,9 @@ function lines.goals(figure, best)
       and of("recovery-snapshot", "seconds_from_log") / of("recovery-snapshot", "seconds"), 10, true },
     { "create's p99 during snapshots / without", of("latency-snapshots", "p99_us")
       and of("latency", "p99_us") and of("latency-snapshots", "p99_us") / of("latency", "p99_us"), 2 },
+    { "compaction of 50,000 events, 40,000 obsolete, s", of("compaction", "compaction_s"), 5 },
+    { "log after that compaction / before", of("compaction", "bytes_left"), 0.5 },
+    { "history of 100 events among a million, ms", of("history", "history_ms"), 5 },
     { "memory a document beyond id and JSON, bytes",
       of("create/large", "memory_bytes_per_document") and of("create/large", "memory_bytes_per_document") - 36 - 256, 64 },
     { "log / (id + JSON)", of("create/large", "disk_bytes_per_byte"), 1.25 },

@@ -28,6 +28,9 @@ struct store {
     uint64_t (*count)(void);
     void (*snapshot)(void);      /* what opening is fast from, made and durable; NULL: not this one's line */
     uint64_t (*log_bytes)(void); /* of what was written; NULL: the directory's files */
+    void (*compact)(void);       /* leaves the newest event of each article in the log alone */
+    /* Reads the article's history from the log; returns how many events it has. */
+    uint64_t (*history)(const char *id);
 };
 
 extern const struct store store;

@@ -143,6 +143,28 @@ static uint64_t log_bytes(void)
     return stats.log_bytes;
 }
 
+static void compact(void)
+{
+    const struct tide_compact newest = {.retain = TIDE_RETAIN_EVENTS_PER_DOCUMENT, .limit = 1};
+    struct tide_error error;
+    check(tide_compact(engine, &newest, NULL, &error), &error);
+}
+
+static uint64_t history(const char *id)
+{
+    const struct tide_event_filter filter = {
+        .from = 1, .collection = "articles", .collection_length = 8, .id = id, .id_length = ID_BYTES};
+    struct tide_events *events;
+    struct tide_event event;
+    struct tide_error error;
+    uint64_t found = 0;
+    check(tide_events_open(engine, &filter, &events, &error), &error);
+    while (tide_events_next(events, &event, &error) == TIDE_OK)
+        found += event.value_length == ARTICLE_BYTES;
+    tide_events_close(events);
+    return found;
+}
+
 const struct store store = {.name = "tidemark",
                             .settings = "defaults; sync = none where nothing need be durable; snapshots only where a line says so",
                             .open = open_engine,
@@ -158,4 +180,6 @@ const struct store store = {.name = "tidemark",
                             .get_many = get_many,
                             .count = count,
                             .snapshot = snapshot,
-                            .log_bytes = log_bytes};
+                            .log_bytes = log_bytes,
+                            .compact = compact,
+                            .history = history};

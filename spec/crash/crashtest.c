@@ -214,6 +214,46 @@ bool operate(struct life *life)
     return status == TIDE_OK;
 }
 
+/* Between two segments of a compaction: writes, so that events become old which the map alone knows to be so. */
+static void write_meanwhile(void *context, uint64_t done, uint64_t total)
+{
+    struct life *life = context;
+    (void)done;
+    (void)total;
+    for (int i = 0; i < 3 && !life->ended; i++)
+        life->ended = !operate(life);
+    model_expire(&model, life->compact_limit);
+}
+
+/* One compaction, of whatever kind. That it fails is no harm to the engine; what it did is seen when the log is
+ * compared. */
+static void compact(struct life *life)
+{
+    struct tide_compact request = {
+        .sealed_alone = random_below(&life->random, 2), .progress = write_meanwhile, .context = life};
+    uint64_t events = 1 + random_below(&life->random, 2) * random_below(&life->random, 4);
+    bool by_bytes = random_below(&life->random, 4) == 0;
+    request.retain = by_bytes ? TIDE_RETAIN_LOG_BYTES : TIDE_RETAIN_EVENTS_PER_DOCUMENT;
+    request.limit = by_bytes ? TIDE_RETAIN_LOG_BYTES_MIN : events;
+    life->compact_limit = by_bytes ? 1 : events;
+    model_expire(&model, life->compact_limit);
+    uint64_t accepted = model.accepted;
+    struct tide_compaction result;
+    struct tide_error error = {.message = ""};
+    enum tide_status status = tide_compact(life->engine, &request, &result, &error);
+    if (status != TIDE_OK && !(disk_struck() && fault_explains(status)))
+        die("a compaction failed without a reason: %s", error.message);
+    if (status != TIDE_OK)
+        return;
+    if (model.acknowledged < accepted)
+        model.acknowledged = accepted; /* it makes durable what there is before it removes anything */
+    if (!life->healthy || tide_flush(life->engine, TIDE_NO_TIMEOUT, NULL, &error) != TIDE_OK)
+        return;
+    const char *wrong = model_compare(&model, life->engine, life->collection);
+    if (wrong)
+        die("after a compaction: %s", wrong);
+}
+
 bool life_operate(struct life *life)
 {
     bool whole = true;
@@ -221,6 +261,9 @@ bool life_operate(struct life *life)
         whole = operate(life);
         if (whole && life->snapshot_after > 0 && i % life->snapshot_after == 0)
             snapshot_take(life);
+        if (whole && life->compact_every && i % life->compact_every == 0)
+            compact(life);
+        whole = whole && !life->ended;
     }
     return whole;
 }
@@ -249,7 +292,12 @@ bool life_run(struct life *life)
 
 void life_healthy(uint64_t seed, bool large, unsigned operations)
 {
-    struct life life = {.random = seed, .operations = operations, .snapshot_after = 5, .large = large};
+    struct life life = {.random = seed,
+                        .operations = operations,
+                        .snapshot_after = 5,
+                        .large = large,
+                        .compact_every = 10,
+                        .healthy = true};
     if (!life_run(&life))
         die("a life without faults was not whole");
     disk_files(check_file, NULL);
@@ -273,7 +321,11 @@ static uint64_t sweep_run(const struct sweep *sweep, unsigned operations, unsign
         struct fault fault = sweep->fault;
         fault.at = at;
         disk_fault(&fault);
-        struct life life = {.random = 7, .operations = operations / 2, .snapshot_after = 19, .large = true};
+        struct life life = {.random = 7,
+                            .operations = operations / 2,
+                            .snapshot_after = 19,
+                            .large = true,
+                            .compact_every = operations / 5};
         bool whole = life_run(&life);
         if (!disk_struck()) { /* a second opening has calls of its own */
             life.operations = operations - operations / 2;
@@ -619,7 +671,8 @@ static void random_run(uint64_t seed)
         struct life life = {.random = random_next(&random),
                             .operations = (unsigned)random_below(&random, 200),
                             .snapshot_after = (unsigned)random_below(&random, 40),
-                            .large = random_below(&random, 3) == 0};
+                            .large = random_below(&random, 3) == 0,
+                            .compact_every = random_below(&random, 4) ? 8 + (unsigned)random_below(&random, 60) : 0};
         disk_fault(&fault);
         bool clean = life_run(&life) && life.operations > 0;
         disk_fault(&(struct fault){0});

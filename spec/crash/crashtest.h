@@ -19,6 +19,10 @@ struct life {
     unsigned snapshot_after; /* so many operations a snapshot is taken, and again after as many; 0: none */
     bool large;              /* documents that fill segments */
     bool accept_only;        /* nothing waits for durability */
+    unsigned compact_every;  /* operations; 0: never */
+    uint64_t compact_limit;  /* of the compaction that runs */
+    bool healthy;            /* no fault is planned */
+    bool ended;              /* the engine has failed in the middle of a compaction */
     struct tide_engine *engine;
     struct tide_collection *collection;
 };

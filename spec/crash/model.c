@@ -34,6 +34,16 @@ void model_accept(struct model *model, uint8_t type, unsigned id, uint64_t seed,
     model_apply(model, model->accepted);
 }
 
+void model_expire(struct model *model, uint64_t limit)
+{
+    uint64_t newer[MODEL_IDS] = {0};
+    for (uint64_t seq = model->accepted; seq > 0; seq--) {
+        struct model_event *event = &model->events[seq];
+        if (model->versions[event->id] == 0 || newer[event->id]++ >= limit)
+            event->may_go = true;
+    }
+}
+
 void model_cut(struct model *model, uint64_t seq)
 {
     memset(model->versions, 0, sizeof model->versions);
@@ -117,6 +127,49 @@ static const char *compare_event(const struct model *model, const struct tide_ev
     return NULL;
 }
 
+/* Compaction may have removed these events, none of them a document's newest. */
+static const char *compare_gap(const struct model *model, const struct tide_event *event, uint64_t seq)
+{
+    if (event->seq != seq || event->last_seq < seq || event->last_seq > model->accepted)
+        return "a gap is told where none can be";
+    for (uint64_t i = seq; i <= event->last_seq; i++) {
+        if (!model->events[i].may_go)
+            return "an event is gone that compaction had to leave";
+        if (model->versions[model->events[i].id] == i)
+            return "the newest event of a document is gone";
+    }
+    return NULL;
+}
+
+/* One document's history: its own events in their order, up to the newest if it exists. */
+static const char *compare_history(const struct model *model, struct tide_engine *engine, unsigned id)
+{
+    char text[16];
+    struct tide_events *events;
+    struct tide_event event;
+    struct tide_error error;
+    struct tide_event_filter filter = {
+        .from = 1, .collection = "articles", .collection_length = 8, .id = text, .id_length = model_id(id, text)};
+    uint64_t last = 0, time_us = 0;
+    const char *wrong = NULL;
+    if (tide_events_open(engine, &filter, &events, &error) != TIDE_OK)
+        return "a history cannot be read";
+    enum tide_status status = TIDE_OK;
+    while (!wrong && (status = tide_events_next(events, &event, &error)) == TIDE_OK) {
+        if (event.seq <= last || event.seq > model->accepted || model->events[event.seq].id != id)
+            wrong = "a history has another document's event, or one twice";
+        else
+            wrong = compare_event(model, &event, event.seq, &time_us);
+        last = event.seq;
+    }
+    tide_events_close(events);
+    if (!wrong && status != TIDE_NOT_FOUND)
+        wrong = "a history cannot be read to its end";
+    if (!wrong && model->versions[id] != 0 && last != model->versions[id])
+        wrong = "a history ends before the newest event";
+    return wrong;
+}
+
 static const char *compare_log(const struct model *model, struct tide_engine *engine)
 {
     struct tide_events *events;
@@ -128,9 +181,15 @@ static const char *compare_log(const struct model *model, struct tide_engine *en
     if (tide_events_open(engine, &filter, &events, &error) != TIDE_OK)
         return "the log cannot be read";
     enum tide_status status = TIDE_OK;
-    while (!wrong && (status = tide_events_next(events, &event, &error)) == TIDE_OK)
-        wrong = ++seq > model->accepted ? "the log has more than was accepted"
-                                        : compare_event(model, &event, seq, &time_us);
+    while (!wrong && (status = tide_events_next(events, &event, &error)) == TIDE_OK) {
+        if (++seq > model->accepted)
+            wrong = "the log has more than was accepted";
+        else if (event.type == TIDE_EVENT_GAP)
+            wrong = compare_gap(model, &event, seq);
+        else
+            wrong = compare_event(model, &event, seq, &time_us);
+        seq = event.last_seq;
+    }
     tide_events_close(events);
     if (!wrong && status != TIDE_NOT_FOUND)
         wrong = model_log_unreadable;
@@ -152,5 +211,7 @@ const char *model_compare(struct model *model, struct tide_engine *engine, struc
     model_cut(model, watermarks.accepted);
     model->acknowledged = watermarks.accepted;
     const char *wrong = compare_documents(model, engine, collection);
-    return wrong ? wrong : compare_log(model, engine);
+    if (!wrong)
+        wrong = compare_log(model, engine);
+    return wrong ? wrong : compare_history(model, engine, (unsigned)(model->accepted % MODEL_IDS));
 }

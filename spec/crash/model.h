@@ -1,7 +1,7 @@
 /* model.h - what a database must be: the events that were accepted, in order, and which of them were acknowledged
  * durable. After each crash the database is compared with it: everything acknowledged is there; what is there is a
- * gapless beginning of what was accepted; versions, times, histories, counts and documents are what these events amount
- * to. */
+ * gapless beginning of what was accepted, but for gaps where compaction had leave to remove events; versions, times,
+ * histories, counts and documents are what these events amount to. */
 #ifndef TIDE_CRASH_MODEL_H
 #define TIDE_CRASH_MODEL_H
 
@@ -14,6 +14,7 @@ enum { MODEL_IDS = 12, MODEL_EVENTS_MAX = 20000 };
 
 struct model_event {
     uint8_t type, id;
+    bool may_go;     /* a compaction was allowed to remove it */
     uint32_t length; /* of the value */
     uint64_t seed;   /* from which its bytes come */
     uint64_t previous;
@@ -30,6 +31,10 @@ void model_reset(struct model *model);
 
 /* Enters an event; its seq is the next one. */
 void model_accept(struct model *model, uint8_t type, unsigned id, uint64_t seed, uint32_t length);
+
+/* A compaction comes that leaves at least the newest `limit` events of each document that exists: it may remove the
+ * others. */
+void model_expire(struct model *model, uint64_t limit);
 
 /* Forgets what is behind `seq`: a crash has taken it. */
 void model_cut(struct model *model, uint64_t seq);
