@@ -46,6 +46,7 @@ struct restore {
     size_t frame_capacity;
     uint8_t last_kind;      /* of the last frame written */
     uint64_t next_seq;      /* behind it */
+    uint64_t event_seq;     /* of the last event written */
     uint64_t first_time_us; /* of the first event in the backup */
     struct tide_restore_result *result;
     tide_progress_function *progress;
@@ -113,8 +114,10 @@ static enum tide_status outcome_check(struct restore *restore, struct tide_error
     uint64_t last_seq = restore->next_seq - 1;
     const struct manifest *manifest = &restore->manifest;
     bool whole = restore->to_seq == UINT64_MAX ? !restore->done : last_seq < restore->to_seq;
-    if (restore->done && restore->source.compacted > last_seq)
-        return compacted_refuse(restore, last_seq, error);
+    /* Removed events have no times: a time is known as far as there are events. */
+    uint64_t known_seq = restore->to_time_us == UINT64_MAX ? last_seq : restore->event_seq;
+    if (restore->done && restore->source.compacted > known_seq)
+        return compacted_refuse(restore, known_seq, error);
     if (restore->source.compacted > last_seq)
         return error_set(error, TIDE_CORRUPT,
                          "%s ends with seq %" PRIu64 ", but reached seq %" PRIu64
@@ -164,9 +167,14 @@ static enum tide_status frame_rewrite(struct restore *restore, const struct log_
 static enum tide_status events_copy(struct restore *restore, const struct log_frame *frame, struct tide_error *error)
 {
     bool sparse = frame->header.kind == FRAME_SPARSE; /* taken whole or, for outcome_check to refuse, not at all */
+    uint64_t next_seq = frame_next_seq(frame->bytes, &frame->header);
     size_t offset = FRAME_HEADER_BYTES, end = offset;
     uint32_t events = 0;
     const struct record *record;
+    if (sparse && next_seq - 1 > restore->to_seq) {
+        restore->next_seq = restore->to_seq + 1;
+        restore->done = true;
+    }
     while ((record = log_frame_record(frame, &offset)) && !restore->done) {
         if (restore->first_time_us == 0)
             restore->first_time_us = record->time_us;
@@ -176,10 +184,11 @@ static enum tide_status events_copy(struct restore *restore, const struct log_fr
         events++;
         end = offset;
         restore->next_seq = record->seq + 1;
+        restore->event_seq = record->seq;
         restore->result->last_time_us = record->time_us;
     }
     if (!restore->done) {
-        restore->next_seq = frame_next_seq(frame->bytes, &frame->header);
+        restore->next_seq = next_seq;
         end = frame->header.bytes;
     }
     if (end == FRAME_HEADER_BYTES || (sparse && restore->done))

@@ -323,6 +323,52 @@ static void a_backup_follows_a_compaction_and_older_states_are_refused(void **st
     assert_int_equal(tide_close(engine, NULL), TIDE_OK);
 }
 
+static uint64_t time_of(struct tide_engine *engine, uint64_t seq)
+{
+    struct tide_event_filter filter = {.from = seq, .to = seq};
+    struct tide_events *events;
+    struct tide_event event;
+    assert_int_equal(tide_flush(engine, TIDE_NO_TIMEOUT, NULL, NULL), TIDE_OK);
+    assert_int_equal(tide_events_open(engine, &filter, &events, NULL), TIDE_OK);
+    assert_int_equal(tide_events_next(events, &event, NULL), TIDE_OK);
+    uint64_t time_us = event.time_us;
+    tide_events_close(events);
+    return time_us;
+}
+
+static void a_state_is_not_restored_from_between_events_that_are_gone(void **state)
+{
+    (void)state;
+    struct tide_error error;
+    struct tide_restore_result result;
+    struct tide_engine *engine = open_at(source);
+    write_many(engine, 0, IDS, 3);
+    usleep(2000);
+    uint64_t early_seq = last, early_us = time_of(engine, last);
+    for (unsigned id = 0; id < IDS; id++)
+        write_id(engine, id, true);
+    assert_int_equal(compact(engine).removed, last);
+    usleep(2000);
+    write_id(engine, 0, false);
+    uint64_t late_us = time_of(engine, last);
+    usleep(2000);
+    write_id(engine, 1, false);
+    back_up(engine, NULL);
+    struct tide_restore_options options = {.to_seq = early_seq};
+    assert_int_equal(tide_restore(target, restored, &options, &result, NULL, NULL, &error), TIDE_INVALID);
+    options.to_seq++;
+    assert_int_equal(tide_restore(target, restored, &options, &result, NULL, NULL, &error), TIDE_INVALID);
+    options = (struct tide_restore_options){.to_time_us = early_us};
+    assert_int_equal(tide_restore(target, restored, &options, &result, NULL, NULL, &error), TIDE_INVALID);
+    options.to_time_us = late_us - 1; /* whether the removed events were older nobody knows */
+    assert_int_equal(tide_restore(target, restored, &options, &result, NULL, NULL, &error), TIDE_INVALID);
+    options.to_time_us = late_us;
+    if (tide_restore(target, restored, &options, &result, NULL, NULL, &error) != TIDE_OK)
+        fail_msg("restore: %s", error.message);
+    assert_int_equal(result.seq, last - 1);
+    assert_int_equal(tide_close(engine, NULL), TIDE_OK);
+}
+
 static unsigned compactions;
 
 /* While the backup copies: everything becomes old, and goes. */
@@ -363,6 +409,7 @@ int main(void)
         cmocka_unit_test_setup(segments_that_opening_passed_over_are_compacted_and_read, begin),
         cmocka_unit_test_setup(an_end_that_a_compaction_relied_on_is_missed, begin),
         cmocka_unit_test_setup(a_backup_follows_a_compaction_and_older_states_are_refused, begin),
+        cmocka_unit_test_setup(a_state_is_not_restored_from_between_events_that_are_gone, begin),
         cmocka_unit_test_setup(a_compaction_in_the_middle_of_a_backup_begins_it_anew, begin),
     };
     int failed = cmocka_run_group_tests(tests, NULL, NULL);
