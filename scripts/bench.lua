@@ -120,7 +120,7 @@ local function run_line(entry)
   local line = { name = entry.name, title = entry.title, latency = entry.latency, series = entry.series,
     memory = entry.memory, contenders = {},
     order = {} }
-  local results = {}
+  local results, start = {}, os.time()
   for round = 1, entry.once and 1 or options.rounds do
     for _, contender in ipairs(entry.contenders) do
       local arguments = program_of(entry, contender) and arguments_of(entry, contender)
@@ -134,6 +134,7 @@ local function run_line(entry)
     end
   end
   progress ""
+  line.seconds = os.time() - start
   for _, contender in ipairs(entry.contenders) do
     if results[contender] and results[contender][1] then
       line.contenders[contender] = summary(results[contender])
@@ -148,7 +149,7 @@ end
 
 local function print_line(line)
   local ours = line.contenders.tidemark
-  print(line.title)
+  print(("%s (%d s)"):format(line.title, line.seconds))
   for _, name in ipairs(line.order) do
     local each = line.contenders[name]
     local text = ("  %-11s %12.0f/s  %11.0f - %-11.0f"):format(name, each.rate, each.low, each.high)
