@@ -17,7 +17,7 @@ LUA_CFLAGS := $(shell pkg-config --cflags lua5.4 2>/dev/null || echo -I/usr/incl
 LUA_LIBS := $(shell pkg-config --libs lua5.4 2>/dev/null || echo -llua5.4)
 CFLAGS_ALL = -std=gnu11 $(C_WARNINGS) $(COMMON) $(LUA_CFLAGS) $(CFLAGS)
 CXXFLAGS_ALL = -std=c++17 $(WARNINGS) $(COMMON) $(CXXFLAGS)
-ENGINE_LIBS = -lisal -lxxhash -lpthread
+ENGINE_LIBS = -lisal -lxxhash -lcrypto -lpthread
 LIBS = $(ENGINE_LIBS) -lsimdjson -lstdc++ -lm
 LLHTTP_SOURCES ?= /usr/share/llhttp
 LLHTTP_INCLUDE ?= /usr/share/include/llhttp

@@ -125,6 +125,21 @@ static enum tide_status recovered_apply(void *context, const struct record *reco
     return status;
 }
 
+/* Whether frames to come are chained: where the log is, or the option says so. */
+static enum tide_status chain_decide(struct tide_engine *engine, struct log_position *position,
+                                     struct tide_error *error)
+{
+    if (engine->options.no_hash_chain && position->chain.begun)
+        return error_set(error, TIDE_INVALID, "%s has a hash chain, which option hash_chain contradicts",
+                         engine->directory);
+    if (engine->options.hash_chain && engine->options.read_only && !position->chain.begun)
+        return error_set(error, TIDE_INVALID, "%s has no hash chain, and reading alone begins none", engine->directory);
+    if (position->chain.begun)
+        engine->options.hash_chain = true;
+    position->hash_chain = engine->options.hash_chain;
+    return TIDE_OK;
+}
+
 /* Reads the log, and for writing opens its end and starts the writer. */
 static enum tide_status log_start(struct tide_engine *engine, struct tide_error *error)
 {
@@ -147,6 +162,10 @@ static enum tide_status log_start(struct tide_engine *engine, struct tide_error 
     atomic_store(&engine->durable, last_seq);
     engine->log_figures.bytes = recovery.position.sealed_bytes + recovery.position.offset;
     engine->log_figures.segments = recovery.position.sealed_count + 1;
+    engine->log_figures.chain = recovery.position.chain;
+    status = chain_decide(engine, &recovery.position, error);
+    if (status != TIDE_OK)
+        return status;
     if (engine->options.read_only)
         return TIDE_OK;
     if (!channel_init(&engine->channel, last_seq + 1, engine->options.pending_bytes_max,
@@ -347,6 +366,17 @@ const struct tide_options *tide_options_in_force(const struct tide_engine *engin
 const char *tide_path(const struct tide_engine *engine)
 {
     return engine->path;
+}
+
+enum tide_status tide_chain_head(struct tide_engine *engine, struct tide_chain_head *head, struct tide_error *error)
+{
+    pthread_mutex_lock(&engine->mutex);
+    struct chain chain = engine->log_figures.chain;
+    pthread_mutex_unlock(&engine->mutex);
+    if (!chain.begun)
+        return error_set(error, TIDE_NOT_FOUND, "%s has no hash chain", engine->directory);
+    chain_tell(&chain, head);
+    return TIDE_OK;
 }
 
 void tide_stats(struct tide_engine *engine, struct tide_stats *stats)

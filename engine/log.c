@@ -38,6 +38,8 @@ struct log {
     bool appended; /* frames since opening, or since the last end mark */
     struct log_figures figures;
     uint64_t sealed_bytes;
+    struct chain chain;
+    struct chain_hasher *hasher; /* NULL: frames are not chained */
 };
 
 static uint64_t now_us(clockid_t clock)
@@ -52,6 +54,7 @@ static void log_free(struct log *log)
     free(log->directory);
     free(log->active_path);
     free(log->next_path);
+    chain_hasher_destroy(log->hasher);
     free(log);
 }
 
@@ -77,7 +80,9 @@ enum tide_status log_open(const char *directory, const struct log_position *posi
     log->directory = file_path(directory, ".");
     log->active_path = file_path(directory, SEGMENT_ACTIVE_NAME);
     log->next_path = file_path(directory, SEGMENT_NEXT_NAME);
-    if (!log->directory || !log->active_path || !log->next_path) {
+    if (position->hash_chain)
+        log->hasher = chain_hasher_create();
+    if (!log->directory || !log->active_path || !log->next_path || (position->hash_chain && !log->hasher)) {
         log_free(log);
         return error_set(error, TIDE_MEMORY, "out of memory");
     }
@@ -90,6 +95,7 @@ enum tide_status log_open(const char *directory, const struct log_position *posi
     log->next_seq = position->next_seq;
     log->durable = position->next_seq - 1;
     log->sealed_bytes = position->sealed_bytes;
+    log->chain = position->chain;
     log->figures.segments = position->sealed_count + 1;
     log->fd = file_open(log->active_path, O_RDWR, 0);
     if (log->fd < 0) {
@@ -102,24 +108,35 @@ enum tide_status log_open(const char *directory, const struct log_position *posi
     return TIDE_OK;
 }
 
-/* Writes a frame that is complete but for its header. */
+/* What a frame has beside its payload. */
+static size_t frame_overhead(const struct log *log)
+{
+    return FRAME_HEADER_BYTES + (log->hasher ? CHAIN_HASH_BYTES : 0);
+}
+
+/* Writes a frame that is complete but for its header, and for its hash, which header->bytes leaves out. */
 static enum tide_status frame_write(struct log *log, uint8_t *frame, struct frame_header *header,
                                     struct tide_error *error)
 {
     header->durable = log->durable;
-    frame_encode(frame, header, log->database_id);
+    if (log->hasher && !chain_encode(log->hasher, &log->chain, frame, header, log->database_id))
+        return error_set(error, TIDE_MEMORY, "%s: out of memory for SHA-256", log->active_path);
+    if (!log->hasher)
+        frame_encode(frame, header, log->database_id);
     preallocate(log, log->offset + header->bytes);
     int result = file_write(log->fd, frame, header->bytes, log->offset);
     if (result < 0)
         return error_system(error, -result, "%s: cannot write at offset %" PRIu64, log->active_path, log->offset);
     log->offset += header->bytes;
+    if (log->hasher)
+        chain_note(&log->chain, frame, header);
     log->appended = true;
     return TIDE_OK;
 }
 
 static enum tide_status mark_write(struct log *log, enum frame_kind kind, struct tide_error *error)
 {
-    uint8_t frame[FRAME_HEADER_BYTES];
+    uint8_t frame[FRAME_HEADER_BYTES + CHAIN_HASH_BYTES];
     struct frame_header header = {.bytes = FRAME_HEADER_BYTES, .first_seq = log->next_seq, .kind = (uint8_t)kind};
     return frame_write(log, frame, &header, error);
 }
@@ -200,7 +217,8 @@ static enum tide_status log_seal(struct log *log, struct tide_error *error)
 enum tide_status log_append(struct log *log, uint8_t *frame, size_t bytes, uint64_t first_seq, uint32_t events,
                             struct tide_error *error)
 {
-    if (log->offset + bytes + FRAME_HEADER_BYTES > log->segment_bytes && log->next_seq > log->first_seq) {
+    size_t added = bytes - FRAME_HEADER_BYTES + 2 * frame_overhead(log); /* with the mark that a sealing would put */
+    if (log->offset + added > log->segment_bytes && log->next_seq > log->first_seq) {
         enum tide_status status = log_seal(log, error);
         if (status != TIDE_OK)
             return status;
@@ -226,6 +244,7 @@ uint64_t log_durable(const struct log *log)
 void log_figures(const struct log *log, struct log_figures *figures)
 {
     *figures = log->figures;
+    figures->chain = log->chain;
     figures->bytes = log->sealed_bytes + log->offset;
 }
 

@@ -3,6 +3,7 @@
 #ifndef TIDE_LOG_H
 #define TIDE_LOG_H
 
+#include "chain.h"
 #include "format.h"
 #include "frame_index.h"
 #include "tidemark.h"
@@ -17,6 +18,8 @@ struct log_position {
     uint64_t sealed_bytes;     /* bytes of all sealed segments up to their last frame */
     uint64_t sealed_count;     /* how many there are */
     uint64_t active_first_seq; /* of the active segment's header */
+    struct chain chain;        /* as of the last frame */
+    bool hash_chain;           /* frames to come are chained; with a chain that has begun always */
 };
 
 /* Opens the active segment of `directory` for appending at `position` and preallocates it up to `segment_bytes`.
@@ -24,8 +27,9 @@ struct log_position {
 enum tide_status log_open(const char *directory, const struct log_position *position, uint64_t segment_bytes,
                           struct frame_index *index, struct log **log, struct tide_error *error);
 
-/* Appends one frame, whose records are in place behind room for the header: fills the header in (first_seq, events;
- * the durable watermark is the log's own), writes it with one write, and enters it in the index. Before that, when the
+/* Appends one frame, whose records are in place behind room for the header, with room for CHAIN_HASH_BYTES behind them:
+ * fills in the header (first_seq, events; the durable watermark is the log's own) and the hash of a chained log, writes
+ * it with one write, and enters it in the index. Before that, when the
  * frame doesn't fit below segment_bytes and the active segment holds events, seals the segment and starts the next.
  * After an error the log must not be used but for log_close with clean = false. */
 enum tide_status log_append(struct log *log, uint8_t *frame, size_t bytes, uint64_t first_seq, uint32_t events,
@@ -40,6 +44,7 @@ uint64_t log_durable(const struct log *log);
 /* For the writer's figures. */
 struct log_figures {
     uint64_t syncs, sync_us, bytes, segments;
+    struct chain chain; /* as of the last frame written */
 };
 void log_figures(const struct log *log, struct log_figures *figures);
 

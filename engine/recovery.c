@@ -85,6 +85,7 @@ static enum tide_status frame_apply(struct reading *reading, const struct log_fr
     if (frame->header.durable > reading->durable)
         reading->durable = frame->header.durable;
     recovery->clean_close = frame->header.kind == FRAME_CLOSED;
+    chain_note(&recovery->position.chain, frame->bytes, &frame->header);
     reading->expected = frame_next_seq(frame->bytes, &frame->header);
     if (!frame_holds_events(&frame->header))
         return TIDE_OK;
@@ -374,5 +375,6 @@ enum tide_status recovery_run(struct recovery *recovery, struct tide_error *erro
     if (status == TIDE_OK)
         status = active_read(&reading, reader, name, error);
     log_reader_close(reader);
+    recovery->position.hash_chain = recovery->position.chain.begun;
     return status;
 }

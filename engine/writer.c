@@ -173,7 +173,7 @@ static enum tide_status batch_take(struct writer *writer, struct batch *batch, s
         struct record *replaced;
         struct record *block = channel_receive(channel, &replaced);
         size_t bytes = record_size(block);
-        if (!frame_reserve(writer, batch->frame_bytes + bytes))
+        if (!frame_reserve(writer, batch->frame_bytes + bytes + CHAIN_HASH_BYTES))
             return error_set(error, TIDE_MEMORY, "%s: out of memory for a batch", engine->directory);
         struct record *copy = (struct record *)(void *)(writer->frame + batch->frame_bytes);
         memcpy(copy, block, bytes);
