@@ -94,6 +94,8 @@ static void check_file(void *context, const char *path, uint64_t bytes)
 
 static const char directory[] = "/data/blog";
 
+static bool hash_chain; /* of all lives */
+
 struct life {
     uint64_t random;
     unsigned operations;
@@ -109,7 +111,8 @@ static bool fault_explains(enum tide_status status)
 
 static bool life_begin(struct life *life)
 {
-    struct tide_options options = {.segment_bytes = TIDE_SEGMENT_BYTES_MIN, .flush_interval_ms = 1, .batch_size = 8};
+    struct tide_options options = {
+        .segment_bytes = TIDE_SEGMENT_BYTES_MIN, .flush_interval_ms = 1, .batch_size = 8, .hash_chain = hash_chain};
     struct tide_error error = {.message = ""};
     enum tide_status status = tide_open(directory, &options, &life->engine, &error);
     if (status != TIDE_OK && disk_struck() && fault_explains(status))
@@ -191,6 +194,26 @@ static bool life_run(struct life *life)
     return whole && status == TIDE_OK;
 }
 
+static void chain_finding(void *context, const struct tide_finding *finding)
+{
+    (void)context;
+    if (strcmp(finding->kind, "torn") != 0)
+        die("%s: %s at offset %" PRIu64 " of %s", finding->kind, finding->message, finding->offset, finding->file);
+}
+
+/* Whatever happened, the chain of a log is whole from its first frame on. */
+static void check_chain(void)
+{
+    struct tide_report report;
+    struct tide_error error;
+    if (tide_verify_chain(directory, NULL, &report, chain_finding, NULL, NULL, &error) != TIDE_OK)
+        die("the chain could not be verified: %s", error.message);
+    if (report.frames > 0 && (!report.chained || report.chain.first_seq != 1))
+        die("the chain begins with seq %" PRIu64, report.chain.first_seq);
+    if (report.frames > 0 && report.chain.seq != report.last_seq)
+        die("the chain ends with seq %" PRIu64 " of %" PRIu64, report.chain.seq, report.last_seq);
+}
+
 /* A life without faults: all that must be there is there, writing goes on, and closing leaves nothing lying about. */
 static void life_healthy(uint64_t seed, bool large, unsigned operations)
 {
@@ -198,6 +221,8 @@ static void life_healthy(uint64_t seed, bool large, unsigned operations)
     if (!life_run(&life))
         die("a life without faults was not whole");
     disk_files(check_file, NULL);
+    if (hash_chain)
+        check_chain();
 }
 
 /* ---- The sweep ---- */
@@ -206,6 +231,7 @@ struct sweep {
     const char *name;
     struct fault fault;
     bool opened_again; /* before the machine stops: what opening finds may be in the page cache alone */
+    bool hash_chain;
 };
 
 static uint64_t sweep_run(const struct sweep *sweep, unsigned operations)
@@ -217,6 +243,7 @@ static uint64_t sweep_run(const struct sweep *sweep, unsigned operations)
         struct fault fault = sweep->fault;
         fault.at = at;
         disk_fault(&fault);
+        hash_chain = sweep->hash_chain;
         struct life life = {.random = 7, .operations = operations / 2, .large = true};
         bool whole = life_run(&life);
         if (!disk_struck()) { /* a second opening has calls of its own */
@@ -243,19 +270,21 @@ static uint64_t sweep_run(const struct sweep *sweep, unsigned operations)
 static void sweep_all(unsigned operations)
 {
     static const struct sweep sweeps[] = {
-        {"the machine stops", {.kind = FAULT_CRASH}, false},
-        {"EIO once", {.kind = FAULT_ERROR, .error = EIO}, false},
-        {"EIO once, opened again", {.kind = FAULT_ERROR, .error = EIO}, true},
-        {"EIO for good", {.kind = FAULT_ERROR, .error = EIO, .for_good = true}, false},
-        {"EIO for good, opened again", {.kind = FAULT_ERROR, .error = EIO, .for_good = true}, true},
-        {"ENOSPC for good", {.kind = FAULT_ERROR, .error = ENOSPC, .for_good = true}, false},
-        {"ENOSPC for good, opened again", {.kind = FAULT_ERROR, .error = ENOSPC, .for_good = true}, true},
+        {"the machine stops", {.kind = FAULT_CRASH}, false, false},
+        {"EIO once", {.kind = FAULT_ERROR, .error = EIO}, false, false},
+        {"EIO once, opened again", {.kind = FAULT_ERROR, .error = EIO}, true, false},
+        {"EIO for good", {.kind = FAULT_ERROR, .error = EIO, .for_good = true}, false, false},
+        {"EIO for good, opened again", {.kind = FAULT_ERROR, .error = EIO, .for_good = true}, true, false},
+        {"ENOSPC for good", {.kind = FAULT_ERROR, .error = ENOSPC, .for_good = true}, false, false},
+        {"ENOSPC for good, opened again", {.kind = FAULT_ERROR, .error = ENOSPC, .for_good = true}, true, false},
+        {"the machine stops, chained", {.kind = FAULT_CRASH}, false, true},
+        {"EIO once, opened again, chained", {.kind = FAULT_ERROR, .error = EIO}, true, true},
     };
     uint64_t points = 0;
     double start = now();
     for (size_t i = 0; i < sizeof sweeps / sizeof sweeps[0]; i++) {
-        uint64_t calls = sweep_run(&sweeps[i], operations);
-        printf("%-30s at each of %" PRIu64 " calls\n", sweeps[i].name, calls);
+        uint64_t calls = sweep_run(&sweeps[i], sweeps[i].hash_chain ? operations / 2 : operations);
+        printf("%-32s at each of %" PRIu64 " calls\n", sweeps[i].name, calls);
         fflush(stdout);
         points += calls;
     }
@@ -414,6 +443,7 @@ static void random_run(uint64_t seed)
     uint64_t random = seed;
     snprintf(what, sizeof what, "random --seed %" PRIu64, seed);
     model_reset(&model);
+    hash_chain = seed % 3 == 0;
     disk_create(random_next(&random));
     if (random_below(&random, 2)) {
         struct nuisance nuisance = {(unsigned)random_below(&random, 30), (unsigned)random_below(&random, 200)};
