@@ -22,6 +22,7 @@ local tidemark = {}
 ---@field segment_bytes? integer 256 MiB
 ---@field document_bytes_max? integer 16 MiB
 ---@field read_only? boolean
+---@field hash_chain? boolean each frame of the log carries a hash over itself and all before
 
 ---@class tidemark.write_options
 ---@field if_version? integer 0: only if absent
@@ -87,6 +88,9 @@ function database:events(filter) end
 
 ---@return table<string, integer>
 function database:stats() end
+
+---@return string? hash, integer? seq nil without a chain
+function database:chain_head() end
 
 ---@class tidemark.collection
 ---@field name string

@@ -32,6 +32,9 @@ function info.main(common, arguments)
     { "updated", report.updated }, { "deleted", report.deleted }, { "damages", report.damages },
     { "torn_bytes", report.torn_bytes }, { "clean_close", report.clean_close }, { "in_use", report.in_use },
   }
+  if report.chain_head then
+    for _, name in ipairs { "chain_first_seq", "chain_seq", "chain_head" } do rows[#rows + 1] = { name, report[name] } end
+  end
   if options.json then
     local parts = {}
     for _, row in ipairs(rows) do
