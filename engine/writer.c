@@ -89,7 +89,9 @@ static uint64_t batch_due_us(struct tide_engine *engine)
         return 0; /* its producer is about to put it there */
     uint64_t now = clock_real_us();
     uint64_t interval = engine->options.flush_interval_ms * 1000;
-    uint64_t age = now > first->time_us ? now - first->time_us : 0;
+    if (first->time_us > now)
+        return 0; /* the clock was set back, and how old the event is nobody knows */
+    uint64_t age = now - first->time_us;
     uint64_t due = age >= interval ? 0 : clock_monotonic_us() + (interval - age);
     return due < sync_due ? due : sync_due;
 }
