@@ -83,6 +83,8 @@ static enum tide_status directory_lock(struct tide_engine *engine, struct tide_e
     result = file_truncate(engine->lock_fd, 0);
     if (result == 0)
         result = file_write(engine->lock_fd, text, (size_t)length, 0);
+    if (result == -ENOSPC || result == -EDQUOT)
+        result = 0; /* nobody learns our number from it, but it is locked */
     return result == 0 ? TIDE_OK : error_system(error, -result, "%s/%s", engine->directory, LOCK_NAME);
 }
 
@@ -173,8 +175,10 @@ static enum tide_status log_start(struct tide_engine *engine, struct tide_error 
         return error_set(error, TIDE_MEMORY, "out of memory");
     status = log_open(engine->directory, &recovery.position, engine->options.segment_bytes, engine->index, &engine->log,
                       error);
-    if (status == TIDE_OK)
+    if (status == TIDE_OK) {
+        space_begin(engine);
         status = writer_start(engine, recovery.last_time_us, error);
+    }
     if (status != TIDE_OK && engine->log)
         log_close(engine->log, false, NULL);
     return status;

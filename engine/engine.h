@@ -11,6 +11,7 @@
 #include "map.h"
 #include "memory.h"
 #include "reclaim.h"
+#include "space.h"
 #include "tidemark.h"
 
 struct tide_collection {
@@ -75,6 +76,7 @@ struct tide_engine {
     /* Of the writer thread. */
     pthread_t writer;
     struct log *log;
+    struct space space;
     struct log_figures log_figures;          /* a copy under the mutex, renewed after each batch */
     _Atomic uint64_t batches, bytes_written; /* figures: relaxed */
 };

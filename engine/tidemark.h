@@ -300,7 +300,8 @@ void tide_want(struct tide_engine *engine, struct tide_listener *listener, uint6
 enum tide_status tide_reached(struct tide_engine *engine, uint64_t seq, enum tide_level level,
                               struct tide_error *error);
 
-/* Whether the engine takes writes: OK, FAILED with what failed, CLOSED. Takes no lock. */
+/* Whether the engine takes writes: OK, FULL while the disk has no space for more, FAILED with what failed, CLOSED.
+ * Takes no lock. */
 enum tide_status tide_health(struct tide_engine *engine, struct tide_error *error);
 
 /* ---- Figures ---------------------------------------------------------------------------------------------------- */

@@ -22,6 +22,7 @@
 static const char usage[] = "usage: crashtest sweep [--operations 120]\n"
                             "       crashtest flips\n"
                             "       crashtest threads [--operations 120]\n"
+                            "       crashtest full\n"
                             "       crashtest random [--seconds 120] [--seed N]\n"
                             "\n"
                             "The engine on a simulated disk. sweep: a fault at each call on files of a fixed workload. "
@@ -29,7 +30,8 @@ static const char usage[] = "usage: crashtest sweep [--operations 120]\n"
                             "from a seed; without --seed another one each time, with it that one alone. flips: each "
                             "byte of a log changed where it\n"
                             "rests. threads: writers and readers of the same documents, --operations thousands; the "
-                            "log must be the map. Exit status: 0 all was as it must be, 1 not.\n";
+                            "log must be the map. full: disks of many sizes, until nothing more fits. Exit status: 0 "
+                            "all was as it must be, 1 not.\n";
 
 static struct model model;
 static char what[200]; /* is being done, for a failure's message */
@@ -95,11 +97,13 @@ static void check_file(void *context, const char *path, uint64_t bytes)
 static const char directory[] = "/data/blog";
 
 static bool hash_chain; /* of all lives */
+static bool may_be_full;
 
 struct life {
     uint64_t random;
     unsigned operations;
-    bool large; /* documents that fill segments */
+    bool large;       /* documents that fill segments */
+    unsigned refused; /* writes for which the disk was too small */
     struct tide_engine *engine;
     struct tide_collection *collection;
 };
@@ -168,6 +172,10 @@ static bool operate(struct life *life)
         status = tide_flush(life->engine, TIDE_NO_TIMEOUT, &reached, &error);
         if (status == TIDE_OK && reached > model.acknowledged)
             model.acknowledged = reached;
+    }
+    if (status == TIDE_FULL && may_be_full && written.version == 0) {
+        life->refused++;
+        return true;
     }
     if (status != TIDE_OK && !(disk_struck() && fault_explains(status)))
         die("a write failed without a reason: %s", error.message);
@@ -349,6 +357,7 @@ enum { WRITERS = 3, READERS = 2 };
 static struct tide_engine *shared;
 static _Atomic bool writers_done; /* sequentially consistent: nothing depends on its speed */
 static unsigned writes_each;
+static _Atomic unsigned refusals; /* the same; because the disk was full */
 
 static void *writer_main(void *context)
 {
@@ -368,7 +377,10 @@ static void *writer_main(void *context)
                                    .value_length = length};
         struct tide_written written;
         struct tide_error error;
-        if (tide_write(collection, &write, &written, &error) != TIDE_OK)
+        enum tide_status status = tide_write(collection, &write, &written, &error);
+        if (status == TIDE_FULL && may_be_full)
+            atomic_fetch_add(&refusals, 1);
+        else if (status != TIDE_OK)
             die("a write failed: %s", error.message);
     }
     return NULL;
@@ -404,15 +416,18 @@ static void versions_read(struct tide_engine *engine, uint64_t versions[MODEL_ID
     tide_read_end(engine);
 }
 
-static void threads_all(unsigned operations)
+/* On a disk of `capacity` bytes; 0: large enough. */
+static void threads_run(unsigned operations, uint64_t capacity)
 {
     struct tide_options options = {.batch_size = 16};
     struct tide_error error;
     pthread_t threads[WRITERS + READERS];
     uint64_t before[MODEL_IDS], after[MODEL_IDS];
-    snprintf(what, sizeof what, "threads");
+    snprintf(what, sizeof what, "threads, capacity %" PRIu64, capacity);
     writes_each = operations * 1000;
+    atomic_store(&writers_done, false);
     disk_create(1);
+    disk_capacity(capacity);
     if (tide_open(directory, &options, &shared, &error) != TIDE_OK)
         die("it does not open: %s", error.message);
     for (uintptr_t i = 0; i < WRITERS + READERS; i++)
@@ -433,7 +448,132 @@ static void threads_all(unsigned operations)
         die("%s", error.message);
     check_left_over();
     disk_destroy();
+}
+
+static void threads_all(unsigned operations)
+{
+    threads_run(operations, 0);
     printf("crashtest threads: %u writes of %d threads, the log is the map\n", writes_each * WRITERS, WRITERS);
+}
+
+/* ---- A disk that gets full ---- */
+
+/* Writes until `refusals_wanted` were refused, or for `operations`. Returns whether they were. */
+static bool fill(struct life *life, unsigned operations, unsigned refusals_wanted)
+{
+    life->refused = 0;
+    for (unsigned i = 0; i < operations && life->refused < refusals_wanted; i++)
+        if (!operate(life))
+            die("it failed, where it should have refused");
+    return life->refused >= refusals_wanted;
+}
+
+/* What was accepted becomes durable, and is what can be read. */
+static void check_accepted(struct life *life)
+{
+    uint64_t reached;
+    struct tide_error error = {.message = ""};
+    if (tide_flush(life->engine, TIDE_NO_TIMEOUT, &reached, &error) != TIDE_OK)
+        die("flush failed: %s", error.message);
+    if (reached != model.accepted)
+        die("flush reached %" PRIu64 " of %" PRIu64, reached, model.accepted);
+    model.acknowledged = reached;
+    const char *wrong = model_compare(&model, life->engine, life->collection);
+    if (wrong)
+        die("%s", wrong);
+}
+
+/* Somebody has made room: writes go on without anybody's doing. */
+static void room_made(struct life *life, uint64_t capacity)
+{
+    struct timespec pause = {0, 10000000};
+    disk_capacity(capacity);
+    for (int i = 0; tide_health(life->engine, NULL) == TIDE_FULL; i++) {
+        if (i == 3000)
+            die("there is room, and writes are refused still");
+        nanosleep(&pause, NULL);
+    }
+    if (fill(life, 4, 1))
+        die("there is room, and a write was refused");
+}
+
+static void life_closed(struct life *life)
+{
+    struct tide_error error = {.message = ""};
+    if (tide_close(life->engine, &error) != TIDE_OK)
+        die("closing failed: %s", error.message);
+    if (model.accepted > model.acknowledged)
+        model.acknowledged = model.accepted;
+    check_left_over();
+}
+
+/* Returns whether the disk was large enough for a database at all. */
+static bool full_run(uint64_t capacity, unsigned operations)
+{
+    enum { ROOM_BYTES = 8 << 20 };
+    struct life life = {.random = capacity, .large = capacity > 1 << 20 || capacity / 4096 % 2};
+    struct tide_report report;
+    snprintf(what, sizeof what, "full, %" PRIu64 " bytes", capacity);
+    model_reset(&model);
+    disk_create(capacity);
+    disk_capacity(capacity);
+    hash_chain = capacity / 8192 % 2;
+    struct tide_engine *engine;
+    enum tide_status status = tide_open(directory, NULL, &engine, NULL);
+    if (status == TIDE_FULL) {
+        disk_destroy();
+        return false;
+    }
+    if (status != TIDE_OK || tide_close(engine, NULL) != TIDE_OK)
+        die("a small disk is no reason not to open");
+    if (!life_begin(&life))
+        die("it did not open");
+    if (!fill(&life, operations, 3))
+        die("%u operations did not fill it", operations);
+    check_accepted(&life);
+    room_made(&life, capacity + ROOM_BYTES);
+    disk_capacity(capacity); /* less than there is now */
+    fill(&life, operations / 4, 3);
+    life_closed(&life);
+    if (!life_begin(&life)) /* on a full disk */
+        die("it did not open again");
+    fill(&life, 20, 3);
+    check_accepted(&life);
+    room_made(&life, capacity + 2 * ROOM_BYTES);
+    disk_crash();
+    tide_close(life.engine, NULL);
+    disk_restart();
+    disk_capacity(capacity);
+    if (!life_begin(&life))
+        die("it did not open after the crash");
+    fill(&life, 20, 20);
+    check_accepted(&life);
+    life_closed(&life);
+    if (tide_verify(directory, &report, chain_finding, NULL, NULL, NULL) != TIDE_OK)
+        die("it cannot be verified");
+    disk_capacity(0);
+    life_healthy(capacity, false, 12);
+    disk_destroy();
+    return true;
+}
+
+static void full_all(void)
+{
+    unsigned disks = 0, writes = 0;
+    double start = now();
+    may_be_full = true;
+    for (uint64_t pages = 1; pages < 1200; pages += 1 + pages / 5)
+        disks += full_run(pages * 4096, 8000);
+    for (uint64_t pages = 300; pages <= 4800; pages *= 2) {
+        atomic_store(&refusals, 0);
+        threads_run((unsigned)pages / 200 + 2, pages * 4096);
+        if (atomic_load(&refusals) == 0)
+            die("the disk did not get full");
+        writes += writes_each * WRITERS - atomic_load(&refusals);
+    }
+    may_be_full = false;
+    printf("crashtest full: %u disks of all sizes filled, and 5 by %d threads with %u writes, in %.1f s\n", disks,
+           WRITERS, writes, now() - start);
 }
 
 /* ---- At random ---- */
@@ -503,6 +643,8 @@ int main(int argc, char **argv)
         flips_all();
     } else if (argc >= 2 && strcmp(argv[1], "threads") == 0) {
         threads_all(operations);
+    } else if (argc >= 2 && strcmp(argv[1], "full") == 0) {
+        full_all();
     } else if (argc >= 2 && strcmp(argv[1], "random") == 0) {
         if (seed)
             random_run(seed);
