@@ -159,10 +159,11 @@ struct tide_written {
     bool created;     /* the id was absent before */
 };
 
-/* Writes one document. On return it is accepted, or with TIDE_DURABLE on stable storage. The caller keeps id and value.
- * A durable wait that times out returns TIMEOUT with the version set: the write stays accepted.
- * Errors: EXISTS, NOT_FOUND, CONFLICT, INVALID (id or value outside their sizes, an id with control characters),
- * BUSY, TIMEOUT, READ_ONLY, IO, FULL, FAILED, CLOSED, MEMORY. */
+/* Writes one document. FULL says that the disk has no space for it: the write was refused and nothing else happened,
+ * unless tide_health says FAILED. On return it is accepted, or with TIDE_DURABLE on stable storage. The caller keeps id
+ * and value. A durable wait that times out returns TIMEOUT with the version set: the write stays accepted. Errors:
+ * EXISTS, NOT_FOUND, CONFLICT, INVALID (id or value outside their sizes, an id with control characters), BUSY, TIMEOUT,
+ * READ_ONLY, IO, FULL, FAILED, CLOSED, MEMORY. */
 enum tide_status tide_write(struct tide_collection *collection, const struct tide_write *write,
                             struct tide_written *written, struct tide_error *error);
 
