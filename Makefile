@@ -35,7 +35,7 @@ engine_specs := $(patsubst spec/engine/%.c,$(B)/spec/%,$(wildcard spec/engine/*_
 binding_specs := $(patsubst spec/bindings/%.c,$(B)/spec/%,$(wildcard spec/bindings/*_spec.c))
 
 .DEFAULT_GOAL := all
-.PHONY: bench bench-large bench-setup profile bench-programs bench-http fuzz fuzzers crashtest plant all help setup run test test-asan test-tsan lint format coverage fresh install uninstall clean specs rock install-rock
+.PHONY: soak bench bench-large bench-setup profile bench-programs bench-http fuzz fuzzers crashtest plant all help setup run test test-asan test-tsan lint format coverage fresh install uninstall clean specs rock install-rock
 .SECONDARY:
 .DELETE_ON_ERROR:
 
@@ -72,6 +72,10 @@ MINUTES ?= 2
 crashtest: setup ## workloads and faults at random on a simulated disk, for MINUTES
 	@$(MAKE) --no-print-directory -j2 $(B)/crashtest
 	@$(B)/crashtest random --seconds $$(($(MINUTES) * 60))
+
+soak: setup ## a long mixed load, sampled each second, for MINUTES (15): does anything grow?
+	@$(MAKE) --no-print-directory -j2 all
+	@$(LUA) scripts/soak.lua --build $(B) --seconds $$(($(if $(filter file,$(origin MINUTES)),15,$(MINUTES)) * 60))
 
 plant: setup ## whether the tests notice the bugs of engine/plant.h
 	@scripts/plant
