@@ -62,6 +62,10 @@ static bool space_renew(struct tide_engine *engine, uint64_t wanted)
     if (2 * pending > space->level)
         space->level = 4 * pending < most ? 4 * pending : most > space->level ? most : space->level;
     uint64_t least = pending + wanted + LEAST_BYTES, goal = least > space->level ? least : space->level;
+    /* Relaxed: only this thread writes it. A promise that is not much too great stays: to lower one takes its time. */
+    uint64_t promised = atomic_load_explicit(&engine->channel.space, memory_order_relaxed);
+    if (goal < promised && goal > promised / 2)
+        goal = promised;
     bool was_full = atomic_load_explicit(&space->full, memory_order_relaxed), full = was_full;
     bool tried = log_reserved(engine->log) < goal &&
                  (wanted > 0 || space->retry_us == 0 || clock_monotonic_us() >= space->retry_us);
