@@ -2,9 +2,8 @@
  *
  * What is accepted is in the channel for a while, and then has to fit on the disk. So the log is preallocated ahead of
  * its end, and no more may be pending than that has space for: channel->space is the promise, and a claim that would
- * exceed it finds no room. The writer keeps the promise: after each batch it reserves again what the batch has used,
- * twice the promise at a time; when a lot is pending it promises more, so that in the normal case no write waits for
- * it.
+ * exceed it finds no room. The writer keeps the promise: when less than that is left it reserves again, a good deal at
+ * a time; when a lot is pending it promises more, so that in the normal case no write waits for it.
  *
  * When the disk has no space for more, what is reserved is still used up; then writes are refused with FULL. That is no
  * failure: all that was accepted becomes durable, flush and reads go on, and so does closing, whose mark has its space.
@@ -46,7 +45,7 @@ static bool promise(struct tide_engine *engine, uint64_t bytes)
 /* Reserves what is wished for, or as much of it as there is: at the worst what is least needed. */
 static enum tide_status reserve(struct tide_engine *engine, uint64_t goal, uint64_t least)
 {
-    if (log_reserve(engine->log, 2 * goal, NULL) == TIDE_OK)
+    if (log_reserve(engine->log, goal + engine->space.ahead, NULL) == TIDE_OK)
         return TIDE_OK;
     engine->space.retry_us = clock_monotonic_us() + RETRY_US;
     if (log_reserve(engine->log, goal, NULL) == TIDE_OK)
@@ -83,6 +82,7 @@ void space_begin(struct tide_engine *engine)
 {
     uint64_t segment_bytes = engine->options.segment_bytes;
     engine->space.level = segment_bytes / 2 < LEVEL_BYTES ? segment_bytes / 2 : LEVEL_BYTES;
+    engine->space.ahead = 2 * engine->space.level;
     space_renew(engine, 0);
 }
 

@@ -11,6 +11,7 @@
 struct space {
     /* Of the writer thread. */
     uint64_t level;    /* what is to be promised */
+    uint64_t ahead;    /* what is reserved beyond that, at a time: each makes a sync dearer */
     uint64_t retry_us; /* when reserving is tried again after it was refused, monotonic; 0: it was not */
     /* Guarded by the engine's mutex. */
     uint64_t wanted; /* by a write that found too little, beside what is pending; 0: by none */
