@@ -23,6 +23,7 @@ local tidemark = {}
 ---@field document_bytes_max? integer 16 MiB
 ---@field snapshot_log_bytes? integer 1 GiB; 0: never
 ---@field read_only? boolean
+---@field hash_chain? boolean each frame of the log carries a hash over itself and all before
 
 ---@class tidemark.write_options
 ---@field if_version? integer 0: only if absent
@@ -96,6 +97,9 @@ function database:snapshot() end
 ---@return { seq: integer, time_us: integer, files: integer, bytes: integer, files_copied: integer, bytes_copied: integer }? result
 ---@return string? message, tidemark.code? code
 function database:backup(path) end
+
+---@return string? hash, integer? seq nil without a chain
+function database:chain_head() end
 
 ---@class tidemark.collection
 ---@field name string

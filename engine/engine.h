@@ -13,6 +13,7 @@
 #include "memory.h"
 #include "reclaim.h"
 #include "snapshot.h"
+#include "space.h"
 #include "tidemark.h"
 
 struct tide_collection {
@@ -81,6 +82,7 @@ struct tide_engine {
     /* Of the writer thread. */
     pthread_t writer;
     struct log *log;
+    struct space space;
     struct log_figures log_figures;          /* a copy under the mutex, renewed after each batch */
     uint64_t bytes_since_snapshot;           /* of log since the last snapshot, or the last try at one */
     _Atomic uint64_t batches, bytes_written; /* figures: relaxed */

@@ -34,7 +34,7 @@ void tide_want(struct tide_engine *engine, struct tide_listener *listener, uint6
     /* Relaxed: both are written under this mutex. */
     bool failed = atomic_load_explicit(&engine->failure, memory_order_relaxed) != 0;
     bool reached = durable != 0 && atomic_load_explicit(&engine->durable, memory_order_relaxed) >= durable;
-    bool empty = room && channel_pending_bytes(&engine->channel) == 0;
+    bool empty = room && channel_pending_bytes(&engine->channel) == 0 && engine->space.wanted == 0;
     if (failed || reached || empty)
         listener->wake(listener->context);
     if (!reached && durable > listener->durable)
@@ -71,5 +71,5 @@ enum tide_status tide_health(struct tide_engine *engine, struct tide_error *erro
     if (atomic_load_explicit(&engine->failure, memory_order_acquire) != 0)
         return error_set(error, TIDE_FAILED, "%s takes no more writes since one failed: %s", engine->directory,
                          engine->failure_message);
-    return TIDE_OK;
+    return space_health(engine, error);
 }

@@ -271,7 +271,7 @@ enum log_found log_reader_resync(struct log_reader *reader, struct log_frame *fr
 
 const struct record *log_frame_record(const struct log_frame *frame, size_t *offset)
 {
-    if (!frame_holds_events(&frame->header) || *offset >= frame->header.bytes)
+    if (!frame_holds_events(&frame->header) || *offset >= frame_payload_end(&frame->header))
         return NULL;
     const struct record *record = (const struct record *)(const void *)(frame->bytes + *offset);
     *offset += record_size(record);

@@ -104,6 +104,7 @@ static enum tide_status frame_apply(struct reading *reading, const struct log_fr
     if (frame->header.durable > reading->durable)
         reading->durable = frame->header.durable;
     recovery->clean_close = frame->header.kind == FRAME_CLOSED;
+    chain_note(&recovery->position.chain, frame->bytes, &frame->header);
     reading->expected = frame_next_seq(frame->bytes, &frame->header);
     if (!frame_holds_events(&frame->header))
         return TIDE_OK;
@@ -542,6 +543,7 @@ static enum tide_status read_once(struct reading *reading, bool *newer, struct t
         status = active_read(reading, reader, name, error);
     *newer = status == TIDE_OK && reading->expected <= reading->start.seq;
     log_reader_close(reader);
+    recovery->position.hash_chain = recovery->position.chain.begun;
     return status;
 }
 

@@ -123,6 +123,8 @@ enum tide_status wait_for_room(struct tide_engine *engine, uint64_t bytes, uint6
         else if (!in_time)
             status = error_set(error, TIDE_BUSY, "%s: no room for %" PRIu64 " bytes in the channel in time",
                                engine->directory, bytes);
+        else
+            status = space_ask(engine, bytes, error);
         if (status != TIDE_OK)
             break;
         pthread_mutex_lock(&engine->mutex);

@@ -26,6 +26,7 @@ static const char usage[] =
     "       crashtest repairs [--every 1]\n"
     "       crashtest threads [--operations 120]\n"
     "       crashtest backup [--every 1]\n"
+    "       crashtest full [--every 1]\n"
     "       crashtest random [--seconds 120] [--seed N] [--runs N]\n"
     "\n"
     "The engine on a simulated disk. sweep: a fault at each call on files of a fixed workload. "
@@ -36,7 +37,8 @@ static const char usage[] =
     "repairs: a fault at each call\n"
     "of a repair, backup: of backups and restores. threads: writers and readers of the same documents, --operations "
     "thousands; the "
-    "log must be the map. Exit status: 0 all was as it must be, 1 not.\n";
+    "log must be the map. full: disks of many sizes, until nothing more fits. Exit status: 0 all was as it must be, "
+    "1 not.\n";
 
 struct model model;
 char what[200];
@@ -117,6 +119,7 @@ static void check_file(void *context, const char *path, uint64_t bytes)
 /* ---- A life of the database: from its opening to its closing, or to the machine's stop ---- */
 
 const char directory[] = "/data/blog";
+bool hash_chain, may_be_full;
 
 static uint64_t snapshots_taken, snapshots_begun_with;
 
@@ -132,7 +135,8 @@ bool life_begin(struct life *life)
     struct tide_options options = {.segment_bytes = TIDE_SEGMENT_BYTES_MIN,
                                    .flush_interval_ms = 1,
                                    .batch_size = 8,
-                                   .pending_bytes_max = 4 << 20}; /* a small channel is made sooner */
+                                   .pending_bytes_max = 4 << 20, /* a small channel is made sooner */
+                                   .hash_chain = hash_chain};
     struct tide_error error = {.message = ""};
     enum tide_status status = tide_open(directory, &options, &life->engine, &error);
     if (status != TIDE_OK && disk_struck() && fault_explains(status))
@@ -209,6 +213,10 @@ bool operate(struct life *life)
         if (status == TIDE_OK && reached > model.acknowledged)
             model.acknowledged = reached;
     }
+    if (status == TIDE_FULL && may_be_full && written.version == 0) {
+        life->refused++;
+        return true;
+    }
     if (status != TIDE_OK && !(disk_struck() && fault_explains(status)))
         die("a write failed without a reason: %s", error.message);
     return status == TIDE_OK;
@@ -247,12 +255,34 @@ bool life_run(struct life *life)
     return life_end(life) && whole;
 }
 
+void chain_finding(void *context, const struct tide_finding *finding)
+{
+    (void)context;
+    if (strcmp(finding->kind, "torn") != 0)
+        die("%s: %s at offset %" PRIu64 " of %s", finding->kind, finding->message, finding->offset, finding->file);
+}
+
+/* Whatever happened, the chain of a log is whole from its first frame on. */
+static void check_chain(void)
+{
+    struct tide_report report;
+    struct tide_error error;
+    if (tide_verify_chain(directory, NULL, &report, chain_finding, NULL, NULL, &error) != TIDE_OK)
+        die("the chain could not be verified: %s", error.message);
+    if (report.frames > 0 && (!report.chained || report.chain.first_seq != 1))
+        die("the chain begins with seq %" PRIu64, report.chain.first_seq);
+    if (report.frames > 0 && report.chain.seq != report.last_seq)
+        die("the chain ends with seq %" PRIu64 " of %" PRIu64, report.chain.seq, report.last_seq);
+}
+
 void life_healthy(uint64_t seed, bool large, unsigned operations)
 {
     struct life life = {.random = seed, .operations = operations, .snapshot_after = 5, .large = large};
     if (!life_run(&life))
         die("a life without faults was not whole");
     disk_files(check_file, NULL);
+    if (hash_chain)
+        check_chain();
 }
 
 /* ---- The sweep ---- */
@@ -261,6 +291,7 @@ struct sweep {
     const char *name;
     struct fault fault;
     bool opened_again; /* before the machine stops: what opening finds may be in the page cache alone */
+    bool hash_chain;
 };
 
 /* `round`: the same calls, and other pages and names that the machine's stop takes. */
@@ -273,6 +304,7 @@ static uint64_t sweep_run(const struct sweep *sweep, unsigned operations, unsign
         struct fault fault = sweep->fault;
         fault.at = at;
         disk_fault(&fault);
+        hash_chain = sweep->hash_chain;
         struct life life = {.random = 7, .operations = operations / 2, .snapshot_after = 19, .large = true};
         bool whole = life_run(&life);
         if (!disk_struck()) { /* a second opening has calls of its own */
@@ -301,19 +333,21 @@ enum { ROUNDS = 6 };
 static void sweep_all(unsigned operations)
 {
     static const struct sweep sweeps[] = {
-        {"the machine stops", {.kind = FAULT_CRASH}, false},
-        {"EIO once", {.kind = FAULT_ERROR, .error = EIO}, false},
-        {"EIO once, opened again", {.kind = FAULT_ERROR, .error = EIO}, true},
-        {"EIO for good", {.kind = FAULT_ERROR, .error = EIO, .for_good = true}, false},
-        {"EIO for good, opened again", {.kind = FAULT_ERROR, .error = EIO, .for_good = true}, true},
-        {"ENOSPC for good", {.kind = FAULT_ERROR, .error = ENOSPC, .for_good = true}, false},
-        {"ENOSPC for good, opened again", {.kind = FAULT_ERROR, .error = ENOSPC, .for_good = true}, true},
+        {"the machine stops", {.kind = FAULT_CRASH}, false, false},
+        {"EIO once", {.kind = FAULT_ERROR, .error = EIO}, false, false},
+        {"EIO once, opened again", {.kind = FAULT_ERROR, .error = EIO}, true, false},
+        {"EIO for good", {.kind = FAULT_ERROR, .error = EIO, .for_good = true}, false, false},
+        {"EIO for good, opened again", {.kind = FAULT_ERROR, .error = EIO, .for_good = true}, true, false},
+        {"ENOSPC for good", {.kind = FAULT_ERROR, .error = ENOSPC, .for_good = true}, false, false},
+        {"ENOSPC for good, opened again", {.kind = FAULT_ERROR, .error = ENOSPC, .for_good = true}, true, false},
+        {"the machine stops, chained", {.kind = FAULT_CRASH}, false, true},
+        {"EIO once, opened again, chained", {.kind = FAULT_ERROR, .error = EIO}, true, true},
     };
     uint64_t points = 0;
     double start = now();
     for (size_t i = 0; i < sizeof sweeps / sizeof sweeps[0]; i++) {
-        uint64_t calls = sweep_run(&sweeps[i], operations, 0);
-        printf("%-30s at each of %" PRIu64 " calls\n", sweeps[i].name, calls);
+        uint64_t calls = sweep_run(&sweeps[i], sweeps[i].hash_chain ? operations / 2 : operations, 0);
+        printf("%-32s at each of %" PRIu64 " calls\n", sweeps[i].name, calls);
         fflush(stdout);
         points += calls;
         /* What a failed opening leaves is lost or kept as the machine's stop likes: so that one is tried often. */
@@ -380,11 +414,12 @@ static void flips_all(void)
 
 /* ---- Many threads on the same documents ---- */
 
-enum { WRITERS = 3, READERS = 2 };
+enum { WRITERS = THREADS_WRITERS, READERS = 2 };
 
 static struct tide_engine *shared;
 static _Atomic bool writers_done; /* sequentially consistent: nothing depends on its speed */
 static unsigned writes_each;
+static _Atomic unsigned refusals; /* the same; because the disk was full */
 
 static void *writer_main(void *context)
 {
@@ -404,7 +439,10 @@ static void *writer_main(void *context)
                                    .value_length = length};
         struct tide_written written;
         struct tide_error error;
-        if (tide_write(collection, &write, &written, &error) != TIDE_OK)
+        enum tide_status status = tide_write(collection, &write, &written, &error);
+        if (status == TIDE_FULL && may_be_full)
+            atomic_fetch_add(&refusals, 1);
+        else if (status != TIDE_OK)
             die("a write failed: %s", error.message);
     }
     return NULL;
@@ -440,15 +478,18 @@ static void versions_read(struct tide_engine *engine, uint64_t versions[MODEL_ID
     tide_read_end(engine);
 }
 
-static void threads_all(unsigned operations)
+unsigned threads_run(unsigned operations, uint64_t capacity)
 {
     struct tide_options options = {.batch_size = 16};
     struct tide_error error;
     pthread_t threads[WRITERS + READERS];
     uint64_t before[MODEL_IDS], after[MODEL_IDS];
-    snprintf(what, sizeof what, "threads");
-    writes_each = operations * 1000;
+    snprintf(what, sizeof what, "threads, capacity %" PRIu64, capacity);
+    writes_each = operations;
+    atomic_store(&writers_done, false);
+    atomic_store(&refusals, 0);
     disk_create(1);
+    disk_capacity(capacity);
     if (tide_open(directory, &options, &shared, &error) != TIDE_OK)
         die("it does not open: %s", error.message);
     for (uintptr_t i = 0; i < WRITERS + READERS; i++)
@@ -469,6 +510,12 @@ static void threads_all(unsigned operations)
         die("%s", error.message);
     check_left_over();
     disk_destroy();
+    return atomic_load(&refusals);
+}
+
+static void threads_all(unsigned operations)
+{
+    threads_run(operations * 1000, 0);
     printf("crashtest threads: %u writes of %d threads, the log is the map\n", writes_each * WRITERS, WRITERS);
 }
 
@@ -566,6 +613,7 @@ static void random_run(uint64_t seed)
     snprintf(what, sizeof what, "random --seed %" PRIu64, seed);
     model_reset(&model);
     flipped = false;
+    hash_chain = seed % 3 == 0;
     disk_create(random_next(&random));
     if (random_below(&random, 2)) {
         struct nuisance nuisance = {.interrupted = (unsigned)random_below(&random, 30),
@@ -658,6 +706,8 @@ int main(int argc, char **argv)
         threads_all(operations);
     } else if (argc >= 2 && strcmp(argv[1], "backup") == 0) {
         backup_all(every);
+    } else if (argc >= 2 && strcmp(argv[1], "full") == 0) {
+        full_all(every);
     } else if (argc >= 2 && strcmp(argv[1], "random") == 0) {
         if (seed)
             random_from(seed, runs);

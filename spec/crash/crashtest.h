@@ -8,6 +8,8 @@
 extern struct model model;
 extern char what[200]; /* is being done, for a failure's message */
 extern const char directory[];
+extern bool hash_chain;  /* of all lives */
+extern bool may_be_full; /* the disk: then writes are refused */
 
 void die(const char *format, ...) __attribute__((format(printf, 1, 2), noreturn));
 double now(void); /* seconds */
@@ -19,6 +21,7 @@ struct life {
     unsigned snapshot_after; /* so many operations a snapshot is taken, and again after as many; 0: none */
     bool large;              /* documents that fill segments */
     bool accept_only;        /* nothing waits for durability */
+    unsigned refused;        /* writes for which the disk was too small */
     struct tide_engine *engine;
     struct tide_collection *collection;
 };
@@ -35,9 +38,18 @@ void life_healthy(uint64_t seed, bool large, unsigned operations);
 bool fault_explains(enum tide_status status);
 void check_left_over(void); /* no descriptor, no thread */
 
+/* For verify: nothing but a torn tail is found. */
+void chain_finding(void *context, const struct tide_finding *finding);
+
+/* Writers and readers of the same documents, `writes` by each writer, on a disk of `capacity` bytes (0: large enough).
+ * Returns how many writes were refused because it was full. */
+enum { THREADS_WRITERS = 3 };
+unsigned threads_run(unsigned writes, uint64_t capacity);
+
 /* Modes in files of their own. */
 void steps_all(unsigned operations); /* steps.c */
 void repairs_all(unsigned every);    /* repairs.c */
 void backup_all(unsigned every);     /* backup.c: at every `every`-th call of backups and restores */
+void full_all(unsigned every);       /* full.c: every `every`-th size */
 
 #endif
