@@ -93,6 +93,7 @@ struct reading {
     struct recovery *recovery;
     uint64_t expected;            /* the seq that must come next */
     uint64_t durable;             /* the highest durable watermark of a frame read so far, or the snapshot's seq */
+    uint64_t marks_offset;        /* of the marks behind the segment's last event; 0: there are none */
     struct snapshot_list list;    /* the snapshots there are */
     size_t candidate;             /* the first of them that wasn't found bad */
     struct snapshot_header start; /* of the one that was loaded; seq 0: none */
@@ -106,6 +107,10 @@ static enum tide_status frame_apply(struct reading *reading, const struct log_fr
     recovery->clean_close = frame->header.kind == FRAME_CLOSED;
     chain_note(&recovery->position.chain, frame->bytes, &frame->header);
     reading->expected = frame_next_seq(frame->bytes, &frame->header);
+    if (frame_holds_events(&frame->header))
+        reading->marks_offset = 0;
+    else if (reading->marks_offset == 0)
+        reading->marks_offset = frame->offset;
     if (!frame_holds_events(&frame->header))
         return TIDE_OK;
     size_t offset = FRAME_HEADER_BYTES;
@@ -320,10 +325,13 @@ static int rewrite(int fd, uint64_t offset, uint64_t end)
     return got < 0 ? (int)got : 0;
 }
 
-/* Where in the active segment the frames begin that no watermark says to be durable. */
-static uint64_t unsettled_offset(const struct reading *reading)
+/* Where in the active segment, which ends at `end`, the frames begin that no watermark says to be durable. Of a mark
+ * none does, not even its own: that speaks of the events before it. */
+static uint64_t unsettled_offset(const struct reading *reading, uint64_t end)
 {
     struct frame_place place;
+    if (reading->durable + 1 >= reading->expected)
+        return reading->marks_offset > 0 ? reading->marks_offset : end;
     if (frame_index_find(reading->recovery->index, reading->durable + 1, &place) &&
         place.segment_first_seq == reading->recovery->position.active_first_seq)
         return place.offset;
@@ -353,9 +361,9 @@ static enum tide_status active_settle(const struct reading *reading, const char 
     }
     if (result == 0 && torn && !recovery->read_only)
         result = file_truncate(fd, end);
-    if (result == 0 && !recovery->read_only && reading->durable + 1 < expected &&
+    if (result == 0 && !recovery->read_only &&
         !PLANTED(11)) /* what a failed sync left in the page cache taken for durable */
-        result = rewrite(fd, unsettled_offset(reading), end);
+        result = rewrite(fd, unsettled_offset(reading, end), end);
     if (result == 0 && !recovery->read_only)
         result = file_sync(fd);
     file_close(fd);
@@ -376,6 +384,7 @@ static enum tide_status active_read(struct reading *reading, struct log_reader *
         status = reading_begin(reading, reader, &end, told);
     if (status != TIDE_OK)
         return status;
+    reading->marks_offset = 0;
     struct log_frame frame;
     uint8_t last_kind;
     enum log_found found = frames_read(reading, reader, &frame, &end, &last_kind, told);

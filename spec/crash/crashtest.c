@@ -27,6 +27,7 @@ static const char usage[] =
     "       crashtest threads [--operations 120]\n"
     "       crashtest backup [--every 1]\n"
     "       crashtest full [--every 1]\n"
+    "       crashtest marks\n"
     "       crashtest random [--seconds 120] [--seed N] [--runs N]\n"
     "\n"
     "The engine on a simulated disk. sweep: a fault at each call on files of a fixed workload. "
@@ -37,7 +38,8 @@ static const char usage[] =
     "repairs: a fault at each call\n"
     "of a repair, backup: of backups and restores. threads: writers and readers of the same documents, --operations "
     "thousands; the "
-    "log must be the map. full: disks of many sizes, until nothing more fits. Exit status: 0 all was as it must be, "
+    "log must be the map. full: disks of many sizes, until nothing more fits. marks: the sync of a clean "
+    "close fails. Exit status: 0 all was as it must be, "
     "1 not.\n";
 
 struct model model;
@@ -708,6 +710,8 @@ int main(int argc, char **argv)
         backup_all(every);
     } else if (argc >= 2 && strcmp(argv[1], "full") == 0) {
         full_all(every);
+    } else if (argc >= 2 && strcmp(argv[1], "marks") == 0) {
+        marks_all();
     } else if (argc >= 2 && strcmp(argv[1], "random") == 0) {
         if (seed)
             random_from(seed, runs);
