@@ -17,7 +17,8 @@ enum {
     DATABASE_ID_BYTES = 16,
     FRAME_TAG_OFFSET = 44, /* in the frame header: the first 4 bytes of the database id */
     FRAME_ALIGNMENT = 8,   /* frames begin at multiples of it, record lengths are multiples of it */
-    CHAIN_HASH_BYTES = 32  /* SHA-256, at the end of a chained frame; see chain.h */
+    CHAIN_HASH_BYTES = 32, /* SHA-256, at the end of a chained frame; see chain.h */
+    MARK_BYTES_MAX = FRAME_HEADER_BYTES + CHAIN_HASH_BYTES /* of a closed or sealed frame */
 };
 
 /* Greater seqs are damage, so that arithmetic with them can't overflow. */

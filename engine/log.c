@@ -27,7 +27,6 @@
 #include "segment.h"
 
 enum {
-    MARK_BYTES_MAX = FRAME_HEADER_BYTES + CHAIN_HASH_BYTES,
     SEALING_TRIES_A_SEGMENT = 16,
     ZEROS_BYTES = 512 << 10,     /* written ahead at a time */
     SMALL_SYNC_BYTES = 64 << 10, /* for more than this in a sync, writing everything twice costs more than it saves */
@@ -311,11 +310,12 @@ uint64_t log_durable(const struct log *log)
 }
 
 void log_place(const struct log *log, uint8_t database_id[DATABASE_ID_BYTES], uint64_t *segment_first_seq,
-               uint64_t *offset)
+               uint64_t *offset, struct chain *chain)
 {
     memcpy(database_id, log->database_id, DATABASE_ID_BYTES);
     *segment_first_seq = log->first_seq;
     *offset = log->offset;
+    *chain = log->chain;
 }
 
 void log_figures(const struct log *log, struct log_figures *figures)

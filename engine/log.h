@@ -48,9 +48,9 @@ enum tide_status log_sync(struct log *log, struct tide_error *error);
 /* The last seq that a sync, or a sealing, made durable. At opening: the last seq recovered (opening syncs it). */
 uint64_t log_durable(const struct log *log);
 
-/* Where the next frame goes, unless the segment is sealed before, and whose log it is. */
+/* Where the next frame goes, unless the segment is sealed before, whose log it is, and its chain so far. */
 void log_place(const struct log *log, uint8_t database_id[DATABASE_ID_BYTES], uint64_t *segment_first_seq,
-               uint64_t *offset);
+               uint64_t *offset, struct chain *chain);
 
 /* For the writer's figures. */
 struct log_figures {

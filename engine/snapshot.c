@@ -57,7 +57,7 @@ void snapshot_attend(struct tide_engine *engine, uint64_t last_time_us)
         capture->header.seq = engine->channel.head - 1;
         capture->header.last_time_us = last_time_us;
         log_place(engine->log, capture->header.database_id, &capture->header.segment_first_seq,
-                  &capture->header.segment_offset);
+                  &capture->header.segment_offset, &capture->header.chain);
         capture->begun = true;
         engine->bytes_since_snapshot = 0;
         begun = true;
