@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -153,6 +154,36 @@ static void an_opening_that_begins_with_a_snapshot_knows_the_chain(void **state)
         }
 }
 
+/* The machine stopped when a segment had been sealed and nothing was in the next: the newest hash is that of the mark,
+ * in a segment that the snapshot covers. */
+static void the_mark_of_a_segment_that_is_passed_over_is_the_newest_hash(void **state)
+{
+    (void)state;
+    struct tide_stats stats = {0};
+    uint64_t seq = 0;
+    struct tide_engine *engine = opened(path, true);
+    for (; stats.segments < 2; tide_stats(engine, &stats)) {
+        written(engine, ++seq, LARGE);
+        if (seq > 1)
+            snapshot_made(engine);
+    }
+    closed(engine);
+    char command[256], cut[128];
+    snprintf(command, sizeof command, "rm '%s'/snapshot-%020" PRIu64 ".tidesnap", path, seq);
+    assert_int_equal(system(command), 0);
+    snprintf(cut, sizeof cut, "%s/events.raftlog", path);
+    assert_int_equal(truncate(cut, 64), 0);
+    struct tide_report report = verified(path, NULL);
+    engine = opened(path, false);
+    tide_stats(engine, &stats);
+    assert_int_equal(stats.recovered_snapshot_seq, seq - 1);
+    assert_memory_equal(head_of(engine).hash, report.chain.hash, sizeof report.chain.hash);
+    assert_int_equal(head_of(engine).first_seq, 1);
+    written(engine, seq, 100);
+    closed(engine);
+    assert_int_equal(verified(path, report.chain.hash).chain_vouched_seq, seq - 1);
+}
+
 /* The snapshot's place is of no use, since a repair has rewritten the segment: the hashes are read from its beginning.
  * The repair is the only place where the chain breaks. */
 static void a_place_that_a_repair_has_moved_is_not_gone_by(void **state)
@@ -197,6 +228,7 @@ int main(void)
 #define TEST(name) cmocka_unit_test_teardown(name, databases_remove)
     const struct CMUnitTest tests[] = {
         TEST(an_opening_that_begins_with_a_snapshot_knows_the_chain),
+        TEST(the_mark_of_a_segment_that_is_passed_over_is_the_newest_hash),
         TEST(a_place_that_a_repair_has_moved_is_not_gone_by),
     };
     int failures = cmocka_run_group_tests(tests, NULL, NULL);
