@@ -95,6 +95,21 @@ bool chain_encode(struct chain_hasher *hasher, const struct chain *chain, uint8_
     return true;
 }
 
+size_t chain_mark_encode(const struct chain *chain, uint8_t *bytes, const struct frame_header *mark,
+                         const uint8_t database_id[DATABASE_ID_BYTES])
+{
+    struct frame_header header = *mark;
+    header.bytes = FRAME_HEADER_BYTES;
+    if (!chain->begun) {
+        frame_encode(bytes, &header, database_id);
+        return header.bytes;
+    }
+    struct chain_hasher *hasher = chain_hasher_create();
+    bool done = hasher && chain_encode(hasher, chain, bytes, &header, database_id);
+    chain_hasher_destroy(hasher);
+    return done ? header.bytes : 0;
+}
+
 bool chain_check_frame(struct chain_check *check, const uint8_t database_id[DATABASE_ID_BYTES],
                        const struct chain *chain, const uint8_t *frame, const struct frame_header *header,
                        const char **told)

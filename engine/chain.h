@@ -29,6 +29,13 @@ void chain_hasher_destroy(struct chain_hasher *hasher);
 bool chain_encode(struct chain_hasher *hasher, const struct chain *chain, uint8_t *frame, struct frame_header *header,
                   const uint8_t database_id[DATABASE_ID_BYTES]);
 
+/* Writes a closed or sealed frame into `bytes`, which has room for MARK_BYTES_MAX: chained, if `chain` has begun; it is
+ * as of the frame before. Of the header the kind, the seq and the watermark count. Returns its length; 0: out of
+ * memory.
+ */
+size_t chain_mark_encode(const struct chain *chain, uint8_t *bytes, const struct frame_header *mark,
+                         const uint8_t database_id[DATABASE_ID_BYTES]);
+
 /* Looking whether the frames of a log fit, one after the other. */
 struct chain_check {
     /* In: */
