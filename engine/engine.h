@@ -138,6 +138,10 @@ void waiter_leave(struct tide_engine *engine);
 /* listen.c: wakes whose wants are fulfilled, with the mutex locked. */
 void listeners_wake(struct tide_engine *engine, bool durable_rose, bool failed);
 
+/* The same file: FAILED or CLOSED, else OK, also while the disk is full. Unlike engine_state it doesn't hear of a
+ * failure in the place of those who write. */
+enum tide_status engine_lives(struct tide_engine *engine, struct tide_error *error);
+
 /* clock.c: microseconds, since 1970 and since some fixed moment. */
 uint64_t clock_real_us(void);
 uint64_t clock_monotonic_us(void);

@@ -63,7 +63,7 @@ void listeners_wake(struct tide_engine *engine, bool durable_rose, bool failed)
     }
 }
 
-enum tide_status tide_health(struct tide_engine *engine, struct tide_error *error)
+enum tide_status engine_lives(struct tide_engine *engine, struct tide_error *error)
 {
     if (atomic_load(&engine->closing))
         return error_set(error, TIDE_CLOSED, "%s: the database was closed", engine->directory);
@@ -71,5 +71,11 @@ enum tide_status tide_health(struct tide_engine *engine, struct tide_error *erro
     if (atomic_load_explicit(&engine->failure, memory_order_acquire) != 0)
         return error_set(error, TIDE_FAILED, "%s takes no more writes since one failed: %s", engine->directory,
                          engine->failure_message);
-    return space_health(engine, error);
+    return TIDE_OK;
+}
+
+enum tide_status tide_health(struct tide_engine *engine, struct tide_error *error)
+{
+    enum tide_status status = engine_lives(engine, error);
+    return status == TIDE_OK ? space_health(engine, error) : status;
 }

@@ -132,7 +132,7 @@ static enum tide_status watermark_await(struct tide_engine *engine, uint64_t seq
         uint32_t rises = eventcount_read(&engine->rises[level]);
         /* Acquire; pairs with the release in watermarks_raise. */
         if (atomic_load_explicit(watermark, memory_order_acquire) >= seq ||
-            (status = tide_health(engine, error)) != TIDE_OK)
+            (status = engine_lives(engine, error)) != TIDE_OK)
             break;
         eventcount_wait(&engine->rises[level], rises, UINT64_MAX);
     }
@@ -160,7 +160,7 @@ static enum tide_status capture_begin(struct tide_engine *engine, struct snapsho
         pthread_mutex_unlock(&engine->mutex);
         if (begun)
             break;
-        status = tide_health(engine, error);
+        status = engine_lives(engine, error);
         if (status == TIDE_OK)
             eventcount_wait(&engine->rises[TIDE_LEVEL_WRITTEN], rises, UINT64_MAX);
     }
@@ -227,7 +227,7 @@ static enum tide_status collection_scan(struct tide_collection *collection, uint
         if (snapshot_output_full(output)) {
             status = snapshot_output_pour(output, error);
             if (status == TIDE_OK)
-                status = tide_health(collection->engine, error);
+                status = engine_lives(collection->engine, error);
         }
     }
     return status;
@@ -249,7 +249,7 @@ static enum tide_status images_write(struct tide_engine *engine, const struct sn
         if (snapshot_output_full(output)) {
             status = snapshot_output_pour(output, error);
             if (status == TIDE_OK)
-                status = tide_health(engine, error);
+                status = engine_lives(engine, error);
         }
     }
     return status;

@@ -111,6 +111,8 @@ static void check_file(void *context, const char *path, uint64_t bytes)
 {
     (void)context;
     (void)bytes;
+    if (strncmp(path, directory, strlen(directory)) != 0)
+        return;
     const char *name = strrchr(path, '/') + 1, *end = strrchr(name, '.');
     bool segment = end && strcmp(end, ".raftlog") == 0;
     bool snapshot = end && strcmp(end, ".tidesnap") == 0 && strncmp(name, "snapshot-", 9) == 0;
@@ -158,11 +160,13 @@ bool life_begin(struct life *life)
 }
 
 /* A snapshot, which may fail for itself; then the engine goes on. What is in it was durable. */
-static void snapshot_take(struct life *life)
+void snapshot_take(struct life *life)
 {
     struct tide_snapshot made;
     struct tide_error error = {.message = ""};
     enum tide_status status = tide_snapshot(life->engine, &made, &error);
+    if (status == TIDE_FULL && may_be_full)
+        return;
     if (status != TIDE_OK && !(disk_struck() && fault_explains(status)))
         die("a snapshot failed without a reason: %s", error.message);
     if (status != TIDE_OK)

@@ -28,6 +28,7 @@ struct life {
 
 bool life_begin(struct life *life);   /* false: it does not open, as it should not */
 bool operate(struct life *life);      /* one operation; false: the engine has failed, as it should */
+void snapshot_take(struct life *life);
 bool life_operate(struct life *life); /* all of them */
 bool life_end(struct life *life);     /* closes it; true: as it should without a fault */
 bool life_run(struct life *life);     /* a whole life; whether it ended as it should without a fault */

@@ -57,6 +57,35 @@ static void life_closed(struct life *life)
     check_left_over();
 }
 
+static unsigned snapshots_while_full;
+
+/* A snapshot and a backup on the same disk: they may find no space, but all of it that they take and don't need in the
+ * end they give back, and the engine goes on. */
+static void copies_try(struct life *life, bool room)
+{
+    static const char target[] = "/backup/blog";
+    struct tide_backup_result result;
+    struct tide_report report;
+    struct tide_error error = {.message = ""};
+    struct tide_stats before, after;
+    tide_stats(life->engine, &before);
+    bool full = tide_health(life->engine, NULL) == TIDE_FULL;
+    snapshot_take(life);
+    tide_stats(life->engine, &after);
+    snapshots_while_full += full && after.snapshots > before.snapshots;
+    enum tide_status status = tide_backup(life->engine, target, &result, NULL, NULL, &error);
+    if (status != TIDE_OK && (status != TIDE_FULL || room))
+        die("a backup failed without a reason: %s", error.message);
+    if (status == TIDE_OK)
+        model.acknowledged = model.accepted;
+    enum tide_status health = tide_health(life->engine, &error);
+    if (health != TIDE_OK && health != TIDE_FULL)
+        die("the engine has failed with them: %s", error.message);
+    if (status == TIDE_OK &&
+        (tide_verify_chain(target, NULL, &report, chain_finding, NULL, NULL, NULL) != TIDE_OK || report.incomplete))
+        die("the backup is not whole");
+}
+
 /* Returns whether the disk was large enough for a database at all. */
 static bool full_run(uint64_t capacity, unsigned operations)
 {
@@ -81,6 +110,8 @@ static bool full_run(uint64_t capacity, unsigned operations)
     if (!fill(&life, operations, 3))
         die("%u operations did not fill it", operations);
     check_accepted(&life);
+    copies_try(&life, false);
+    check_accepted(&life);
     room_made(&life, capacity + ROOM_BYTES);
     disk_capacity(capacity); /* less than there is now */
     fill(&life, operations / 4, 3);
@@ -89,6 +120,7 @@ static bool full_run(uint64_t capacity, unsigned operations)
         die("it did not open again");
     fill(&life, 20, 3);
     check_accepted(&life);
+    copies_try(&life, false);
     room_made(&life, capacity + 2 * ROOM_BYTES);
     disk_crash();
     tide_close(life.engine, NULL);
@@ -102,6 +134,10 @@ static bool full_run(uint64_t capacity, unsigned operations)
     if (tide_verify(directory, &report, chain_finding, NULL, NULL, NULL) != TIDE_OK)
         die("it cannot be verified");
     disk_capacity(0);
+    if (!life_begin(&life))
+        die("it did not open with room");
+    copies_try(&life, true);
+    life_closed(&life);
     life_healthy(capacity, false, 12);
     disk_destroy();
     return true;
@@ -125,6 +161,9 @@ void full_all(unsigned every)
         crowds++;
     }
     may_be_full = hash_chain = false;
-    printf("crashtest full: %u disks of all sizes filled, and %u by %d threads with %u writes, in %.1f s\n", disks,
-           crowds, THREADS_WRITERS, writes, now() - start);
+    if (snapshots_while_full == 0)
+        die("no snapshot was made though it would have fitted");
+    printf("crashtest full: %u disks of all sizes filled, and %u by %d threads with %u writes; %u snapshots all the "
+           "same, in %.1f s\n",
+           disks, crowds, THREADS_WRITERS, writes, snapshots_while_full, now() - start);
 }
