@@ -17,7 +17,7 @@ LUA_CFLAGS := $(shell pkg-config --cflags lua5.4 2>/dev/null || echo -I/usr/incl
 LUA_LIBS := $(shell pkg-config --libs lua5.4 2>/dev/null || echo -llua5.4)
 CFLAGS_ALL = -std=gnu11 $(C_WARNINGS) $(COMMON) $(LUA_CFLAGS) $(CFLAGS)
 CXXFLAGS_ALL = -std=c++17 $(WARNINGS) $(COMMON) $(CXXFLAGS)
-ENGINE_LIBS = -lisal -lxxhash -lpthread
+ENGINE_LIBS = -lisal -lxxhash -lcrypto -lpthread
 LIBS = $(ENGINE_LIBS) -lsimdjson -lstdc++ -lm
 LLHTTP_SOURCES ?= /usr/share/llhttp
 LLHTTP_INCLUDE ?= /usr/share/include/llhttp
@@ -35,7 +35,7 @@ engine_specs := $(patsubst spec/engine/%.c,$(B)/spec/%,$(wildcard spec/engine/*_
 binding_specs := $(patsubst spec/bindings/%.c,$(B)/spec/%,$(wildcard spec/bindings/*_spec.c))
 
 .DEFAULT_GOAL := all
-.PHONY: bench bench-large bench-setup profile bench-programs bench-http fuzz fuzzers crashtest crashtest-real plant all help setup run test test-asan test-tsan lint format coverage fresh install uninstall clean specs rock install-rock
+.PHONY: soak bench bench-large bench-setup profile bench-programs bench-http fuzz fuzzers crashtest crashtest-real plant all help setup run test test-asan test-tsan lint format coverage fresh install uninstall clean specs rock install-rock
 .SECONDARY:
 .DELETE_ON_ERROR:
 
@@ -76,6 +76,10 @@ crashtest: setup ## workloads and faults at random on a simulated disk, for MINU
 
 crashtest-real: all ## power cuts of a real file system, where the kernel has dm-flakey
 	@spec/crash/real_disk
+
+soak: setup ## a long mixed load, sampled each second, for MINUTES (15): does anything grow?
+	@$(MAKE) --no-print-directory -j2 all
+	@$(LUA) scripts/soak.lua --build $(B) --seconds $$(($(if $(filter file,$(origin MINUTES)),15,$(MINUTES)) * 60))
 
 plant: setup ## whether the tests notice the bugs of engine/plant.h
 	@scripts/plant

@@ -14,6 +14,7 @@ dependencies = { "lua >= 5.4, < 5.5" }
 external_dependencies = {
   ISAL = { header = "isa-l/crc.h" },
   XXHASH = { header = "xxhash.h" },
+  OPENSSL = { header = "openssl/evp.h" },
   SIMDJSON = { header = "simdjson.h" },
 }
 build = {

@@ -154,21 +154,35 @@ static int database_stats(lua_State *L)
     return 1;
 }
 
+/* chain_head(): the newest hash in hex, and the seq up to which it vouches; nil without a chain. */
+static int database_chain_head(lua_State *L)
+{
+    struct database *database = database_check(L, 1);
+    struct tide_chain_head head;
+    struct tide_error error;
+    char hex[2 * TIDE_HASH_BYTES];
+    if (tide_chain_head(database->engine, &head, &error) != TIDE_OK) {
+        lua_pushnil(L);
+        return 1;
+    }
+    for (size_t i = 0; i < TIDE_HASH_BYTES; i++) {
+        hex[2 * i] = "0123456789abcdef"[head.hash[i] >> 4];
+        hex[2 * i + 1] = "0123456789abcdef"[head.hash[i] & 15];
+    }
+    lua_pushlstring(L, hex, sizeof hex);
+    lua_pushinteger(L, (lua_Integer)head.seq);
+    return 2;
+}
+
 void database_register(lua_State *L)
 {
-    static const luaL_Reg functions[] = {{"collection", collection_new},
-                                         {"close", database_close},
-                                         {"flush", database_flush},
-                                         {"wait", database_wait},
-                                         {"watermarks", database_watermarks},
-                                         {"events", database_events},
-                                         {"stats", database_stats},
-                                         {"compact", database_compact},
-                                         {"snapshot", database_snapshot},
-                                         {"backup", database_backup},
-                                         {"__gc", database_finish},
-                                         {"__close", database_finish},
-                                         {"__tostring", database_tostring},
+    static const luaL_Reg functions[] = {{"collection", collection_new},      {"close", database_close},
+                                         {"flush", database_flush},           {"wait", database_wait},
+                                         {"watermarks", database_watermarks}, {"events", database_events},
+                                         {"stats", database_stats},           {"snapshot", database_snapshot},
+                                         {"backup", database_backup},         {"compact", database_compact},
+                                         {"chain_head", database_chain_head}, {"__gc", database_finish},
+                                         {"__close", database_finish},        {"__tostring", database_tostring},
                                          {NULL, NULL}};
     metatable_register(L, DATABASE_TYPE, functions);
 }

@@ -151,6 +151,11 @@ static void option_take(lua_State *L, struct tide_options *options)
             luaL_argerror(L, 2, "read_only: boolean expected");
         options->read_only = lua_toboolean(L, -1);
         options->read_write = !options->read_only;
+    } else if (strcmp(name, "hash_chain") == 0) {
+        if (!lua_isboolean(L, -1))
+            luaL_argerror(L, 2, "hash_chain: boolean expected");
+        options->hash_chain = lua_toboolean(L, -1);
+        options->no_hash_chain = !options->hash_chain;
     } else {
         luaL_argerror(L, 2, lua_pushfstring(L, "unknown option '%s'", name));
     }

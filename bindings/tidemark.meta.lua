@@ -24,6 +24,7 @@ local tidemark = {}
 ---@field snapshot_log_bytes? integer 1 GiB; 0: never
 ---@field retain? tidemark.retain "all"; with another one the log is compacted in the background
 ---@field read_only? boolean
+---@field hash_chain? boolean each frame of the log carries a hash over itself and all before
 
 ---@alias tidemark.retain "all"|{ events_per_document: integer }|{ days: integer }|{ log_bytes: integer }
 
@@ -110,6 +111,9 @@ function database:backup(path) end
 ---@param retain? tidemark.retain what stays; the option's without it
 ---@return tidemark.compaction? result, string? message, tidemark.code? code
 function database:compact(retain) end
+
+---@return string? hash, integer? seq nil without a chain
+function database:chain_head() end
 
 ---@class tidemark.collection
 ---@field name string

@@ -73,6 +73,19 @@ static void on_progress(void *context, uint64_t done, uint64_t total)
     call(callbacks, 2);
 }
 
+/* Sets a field of the table on top to the bytes in hex. */
+static void hex_field(lua_State *L, const char *name, const uint8_t *bytes, size_t count)
+{
+    luaL_Buffer hex;
+    luaL_buffinit(L, &hex);
+    for (size_t i = 0; i < count; i++) {
+        luaL_addchar(&hex, "0123456789abcdef"[bytes[i] >> 4]);
+        luaL_addchar(&hex, "0123456789abcdef"[bytes[i] & 15]);
+    }
+    luaL_pushresult(&hex);
+    lua_setfield(L, -2, name);
+}
+
 /* The fields of a report that are uint64_t. */
 static const struct {
     const char *name;
@@ -82,11 +95,14 @@ static const struct {
     {                                                                                                                  \
 #name, offsetof(struct tide_report, name)                                                                      \
     }
-    FIELD(segments),  FIELD(frames),        FIELD(events),         FIELD(first_seq),     FIELD(last_seq),
-    FIELD(log_bytes), FIELD(first_time_us), FIELD(last_time_us),   FIELD(created),       FIELD(updated),
-    FIELD(deleted),   FIELD(damages),       FIELD(missing_events), FIELD(torn_bytes),    FIELD(torn_offset),
-    FIELD(torn_seq),  FIELD(removed_bytes), FIELD(snapshots),      FIELD(snapshots_bad),
-    FIELD(compacted_events),
+    FIELD(segments),          FIELD(frames),           FIELD(events),
+    FIELD(first_seq),         FIELD(last_seq),         FIELD(log_bytes),
+    FIELD(first_time_us),     FIELD(last_time_us),     FIELD(created),
+    FIELD(updated),           FIELD(deleted),          FIELD(damages),
+    FIELD(missing_events),    FIELD(torn_bytes),       FIELD(torn_offset),
+    FIELD(torn_seq),          FIELD(removed_bytes),    FIELD(snapshots),
+    FIELD(snapshots_bad),     FIELD(compacted_events), FIELD(chain_breaks),
+    FIELD(chain_vouched_seq),
 #undef FIELD
 };
 
@@ -98,12 +114,18 @@ static int check(lua_State *L, check_function *function)
     const char *path = luaL_checkstring(L, 1);
     luaL_checktype(L, 2, LUA_TFUNCTION);
     luaL_checktype(L, 3, LUA_TFUNCTION);
-    lua_settop(L, 3);
+    lua_settop(L, 4);
     luaL_checkstack(L, 20, NULL);
     struct callbacks callbacks = {.L = L};
     struct tide_report report;
     struct tide_error error;
-    enum tide_status status = function(path, &report, on_finding, on_progress, &callbacks, &error);
+    size_t length;
+    const char *head = lua_type(L, 4) == LUA_TSTRING ? lua_tolstring(L, 4, &length) : NULL;
+    luaL_argcheck(L, !head || length == TIDE_HASH_BYTES, 4, "a hash of 32 bytes expected");
+    enum tide_status status =
+        function == tide_verify && lua_toboolean(L, 4)
+            ? tide_verify_chain(path, (const uint8_t *)head, &report, on_finding, on_progress, &callbacks, &error)
+            : function(path, &report, on_finding, on_progress, &callbacks, &error);
     if (callbacks.failed)
         return lua_error(L);
     if (status != TIDE_OK)
@@ -129,17 +151,18 @@ static int check(lua_State *L, check_function *function)
     lua_setfield(L, -2, "incomplete");
     lua_pushstring(L, report.removed_file);
     lua_setfield(L, -2, "removed_file");
-    luaL_Buffer hex;
-    luaL_buffinit(L, &hex);
-    for (size_t i = 0; i < sizeof report.database_id; i++) {
-        luaL_addchar(&hex, "0123456789abcdef"[report.database_id[i] >> 4]);
-        luaL_addchar(&hex, "0123456789abcdef"[report.database_id[i] & 15]);
+    hex_field(L, "database_id", report.database_id, sizeof report.database_id);
+    if (report.chained) {
+        hex_field(L, "chain_head", report.chain.hash, sizeof report.chain.hash);
+        field(L, "chain_first_seq", report.chain.first_seq);
+        field(L, "chain_seq", report.chain.seq);
     }
-    luaL_pushresult(&hex);
-    lua_setfield(L, -2, "database_id");
+    lua_pushboolean(L, report.chain_vouched);
+    lua_setfield(L, -2, "chain_vouched");
     return 1;
 }
 
+/* verify(path, finding, progress [, chain]); chain: true, or the 32 bytes of a hash that was kept elsewhere. */
 static int tools_verify(lua_State *L)
 {
     return check(L, tide_verify);
@@ -265,11 +288,17 @@ static int tools_collections(lua_State *L)
 
 int luaopen_tidemark_tools(lua_State *L)
 {
-    static const luaL_Reg functions[] = {{"verify", tools_verify},           {"repair", tools_repair},
-                                         {"compact", tools_compact},         {"backup", tools_backup},           {"restore", tools_restore},
-                                         {"snapshots", tools_snapshots},     {"isatty", tools_isatty},
-                                         {"monotonic", tools_monotonic},     {"columns", tools_columns},
-                                         {"collections", tools_collections}, {NULL, NULL}};
+    static const luaL_Reg functions[] = {{"verify", tools_verify},
+                                         {"repair", tools_repair},
+                                         {"compact", tools_compact},
+                                         {"backup", tools_backup},
+                                         {"restore", tools_restore},
+                                         {"snapshots", tools_snapshots},
+                                         {"isatty", tools_isatty},
+                                         {"monotonic", tools_monotonic},
+                                         {"columns", tools_columns},
+                                         {"collections", tools_collections},
+                                         {NULL, NULL}};
     luaL_newlib(L, functions);
     struct json_parser **parser = lua_newuserdatauv(L, sizeof *parser, 0);
     *parser = NULL;

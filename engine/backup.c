@@ -48,6 +48,7 @@ struct backup {
     bool is_first;            /* the target is new */
     struct output output;     /* of a segment */
     struct output active;
+    struct chain chain;                        /* as of the last frame of the active segment */
     uint64_t last_seq, time_seq, last_time_us; /* last_time_us belongs to the event time_seq */
     struct tide_backup_result *result;
     tide_progress_function *progress;
@@ -146,15 +147,41 @@ static enum tide_status header_copy(struct backup *backup, struct output *output
     return output_write(output, bytes, sizeof bytes, error);
 }
 
+/* The chain as of the mark before the active segment. */
+static enum tide_status sealed_chain_find(struct backup *backup, struct tide_error *error)
+{
+    const struct log_source *source = &backup->source;
+    if (source->sealed_count == 0)
+        return TIDE_OK;
+    struct log_reader *reader;
+    struct log_frame frame;
+    uint64_t bytes;
+    char name[SEGMENT_NAME_BYTES];
+    segment_sealed_name(name, source->sealed[source->sealed_count - 1]);
+    enum tide_status status = log_reader_open(backup->directory, name, &reader, error);
+    if (status == TIDE_OK)
+        status = log_reader_file_bytes(reader, &bytes, error);
+    enum log_found found = status == TIDE_OK ? log_reader_seal(reader, bytes, &frame, error) : LOG_FOUND_BAD;
+    if (found == LOG_FOUND_FRAME)
+        chain_note(&backup->chain, frame.bytes, &frame.header);
+    else if (found == LOG_FOUND_ERROR)
+        status = error->status;
+    log_reader_close(reader);
+    return status;
+}
+
 static enum tide_status end_mark_write(struct backup *backup, struct output *output, struct tide_error *error)
 {
-    uint8_t bytes[FRAME_HEADER_BYTES];
-    const struct frame_header header = {.bytes = sizeof bytes,
-                                        .first_seq = backup->source.expected,
-                                        .durable = backup->source.expected - 1,
-                                        .kind = FRAME_CLOSED};
-    frame_encode(bytes, &header, backup->source.database_id);
-    return output_write(output, bytes, sizeof bytes, error);
+    uint8_t bytes[MARK_BYTES_MAX];
+    const struct frame_header header = {
+        .first_seq = backup->source.expected, .durable = backup->source.expected - 1, .kind = FRAME_CLOSED};
+    enum tide_status status = backup->chain.begun ? TIDE_OK : sealed_chain_find(backup, error);
+    if (status != TIDE_OK)
+        return status;
+    size_t length = chain_mark_encode(&backup->chain, bytes, &header, backup->source.database_id);
+    if (length == 0)
+        return error_set(error, TIDE_MEMORY, "out of memory for SHA-256");
+    return output_write(output, bytes, length, error);
 }
 
 /* The active segment, up to the limit, into a file beside its place. */
@@ -162,6 +189,7 @@ static enum tide_status active_copy(struct backup *backup, struct tide_error *er
 {
     struct log_source *source = &backup->source;
     source->expected = source->active_first_seq;
+    backup->chain = (struct chain){0};
     enum tide_status status = log_source_segment(source, source->sealed_count, error);
     if (status == TIDE_OK)
         status = output_create(&backup->active, backup->target, ACTIVE_TEMPORARY_NAME, error);
@@ -173,6 +201,8 @@ static enum tide_status active_copy(struct backup *backup, struct tide_error *er
         found = log_source_frame(source, &frame, error);
         if (found == LOG_FOUND_FRAME)
             status = frame_copy(backup, &backup->active, &frame, error);
+        if (found == LOG_FOUND_FRAME)
+            chain_note(&backup->chain, frame.bytes, &frame.header);
         else if (found == LOG_FOUND_ERROR)
             status = error->status;
     }
@@ -265,8 +295,16 @@ static int checksum_of(struct backup *backup, int fd, uint64_t bytes, uint32_t *
 /* The beginning and the end of a sealed segment, which tell one from every other: its header has the time of its
  * making, its last frame the seq behind it and a checksum. False: it isn't of this length. */
 struct outline {
-    uint8_t header[SEGMENT_HEADER_BYTES], last[FRAME_HEADER_BYTES];
+    uint8_t header[SEGMENT_HEADER_BYTES], last[MARK_BYTES_MAX];
 };
+
+/* Reads the mark at the end, which may have a hash. */
+static bool outline_seal(const struct backup *backup, const struct outline *outline, struct frame_header *seal)
+{
+    const uint8_t *id = backup->source.database_id, *plain = outline->last + CHAIN_HASH_BYTES;
+    return (frame_header_decode(outline->last, seal, id) || frame_header_decode(plain, seal, id)) &&
+           seal->kind == FRAME_SEALED;
+}
 
 static int outline_read(int fd, uint64_t bytes, struct outline *outline, bool *fits)
 {
@@ -304,8 +342,7 @@ static bool segment_is_there(struct backup *backup, const char *name, uint64_t *
         fits = false;
     if (fits && outline_read(to, entry->bytes, &target, &fits) != 0)
         fits = false;
-    fits = fits && memcmp(&source, &target, sizeof source) == 0 &&
-           frame_header_decode(source.last, &last, backup->source.database_id) && last.kind == FRAME_SEALED;
+    fits = fits && memcmp(&source, &target, sizeof source) == 0 && outline_seal(backup, &source, &last);
     fits = fits && checksum_of(backup, to, entry->bytes, &crc) == 0 && crc == entry->crc;
     if (fits)
         *next_seq = last.first_seq;

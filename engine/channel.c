@@ -37,6 +37,7 @@ bool channel_init(struct channel *channel, uint64_t next_seq, uint64_t bytes_max
     atomic_store(&channel->claimed, 0);
     atomic_store(&channel->wake_seq, UINT64_MAX);
     atomic_store(&channel->room_waiters, 0);
+    atomic_store(&channel->space, UINT64_MAX);
     pthread_condattr_t attributes;
     pthread_condattr_init(&attributes);
     pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
@@ -55,6 +56,11 @@ void channel_destroy(struct channel *channel)
     pthread_cond_destroy(&channel->room);
 }
 
+static uint64_t disk_bytes(uint64_t claimed)
+{
+    return (claimed >> SLOT_BITS) + (claimed & SLOT_COUNT_MASK) * CHANNEL_FRAME_BYTES;
+}
+
 bool channel_claim(struct channel *channel, uint64_t bytes, bool *kick)
 {
     /* Relaxed at first: the compare-and-swap decides. */
@@ -64,6 +70,10 @@ bool channel_claim(struct channel *channel, uint64_t bytes, bool *kick)
         pending = claimed >> SLOT_BITS;
         slots = claimed & SLOT_COUNT_MASK;
         if (claimed != 0 && (pending + bytes > channel->bytes_max || slots + 1 > channel->slots_max))
+            return false;
+        /* Acquire; pairs with the store in space.c, which says how what is read here may be an older value. */
+        if (disk_bytes(claimed + (bytes << SLOT_BITS) + 1) >
+            atomic_load_explicit(&channel->space, memory_order_acquire))
             return false;
         /* Sequentially consistent; pairs with channel_release: who finds no room and waits is seen by who gives some.
          * It also acquires the slots that the writer emptied. */
@@ -77,6 +87,11 @@ void channel_release(struct channel *channel, uint64_t bytes, uint64_t events)
 {
     /* Sequentially consistent; pairs with channel_claim, see there. */
     atomic_fetch_sub_explicit(&channel->claimed, (bytes << SLOT_BITS) + events, memory_order_seq_cst);
+    channel_wake(channel);
+}
+
+void channel_wake(struct channel *channel)
+{
     if (atomic_load_explicit(&channel->room_waiters, memory_order_seq_cst) > 0) {
         pthread_mutex_lock(&channel->room_mutex);
         pthread_cond_broadcast(&channel->room);
@@ -87,6 +102,11 @@ void channel_release(struct channel *channel, uint64_t bytes, uint64_t events)
 uint64_t channel_pending_bytes(const struct channel *channel)
 {
     return atomic_load_explicit(&channel->claimed, memory_order_relaxed) >> SLOT_BITS;
+}
+
+uint64_t channel_disk_bytes(const struct channel *channel)
+{
+    return disk_bytes(atomic_load_explicit(&channel->claimed, memory_order_relaxed));
 }
 
 bool channel_must_wake(struct channel *channel, uint64_t seq)

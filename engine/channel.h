@@ -27,6 +27,7 @@ struct channel {
     /* Written by the writer, seldom; read by producers. */
     _Alignas(64) _Atomic uint64_t wake_seq; /* reaching it wakes the writer; UINT64_MAX while it is awake */
     _Atomic uint32_t room_waiters;
+    _Atomic uint64_t space; /* on the disk for what is pending, in channel_disk_bytes; see space.c */
     pthread_mutex_t room_mutex;
     pthread_cond_t room;
     /* Of the writer. */
@@ -46,6 +47,13 @@ bool channel_claim(struct channel *channel, uint64_t bytes, bool *kick);
 void channel_release(struct channel *channel, uint64_t bytes, uint64_t events);
 
 uint64_t channel_pending_bytes(const struct channel *channel);
+
+/* What is pending may take on the disk: at worst each event has a frame of its own. */
+enum { CHANNEL_FRAME_BYTES = FRAME_HEADER_BYTES + CHAIN_HASH_BYTES };
+uint64_t channel_disk_bytes(const struct channel *channel);
+
+/* Wakes who waits for room. */
+void channel_wake(struct channel *channel);
 
 /* Takes the next place: its number is the event's seq. With the id's shard locked, so that log order is map order; with
  * room claimed. channel_put must follow at once. */

@@ -171,7 +171,7 @@ static enum tide_status events_count(struct run *run, struct tide_error *error)
     while (status == TIDE_OK && (status = log_events_next(events, &event, error)) == TIDE_OK) {
         uint64_t version;
         const struct record *record = log_events_record(events);
-        status = tide_health(run->engine, error);
+        status = engine_lives(run->engine, error);
         if (event.type == TIDE_EVENT_GAP || status != TIDE_OK)
             continue;
         status = version_now(run, record, &version, error);
@@ -207,7 +207,7 @@ static enum tide_status frames_visit(struct run *run, struct look *look, struct 
     log_reader_seek(reader, SEGMENT_HEADER_BYTES);
     for (uint8_t kind = FRAME_EVENTS;;) {
         struct log_frame frame;
-        enum tide_status status = tide_health(run->engine, error);
+        enum tide_status status = engine_lives(run->engine, error);
         enum log_found found = status == TIDE_OK ? log_reader_next(reader, &frame, error) : LOG_FOUND_ERROR;
         if (found == LOG_FOUND_ERROR)
             return error->status;
@@ -380,7 +380,7 @@ static enum tide_status active_seal(struct tide_engine *engine, struct tide_erro
     for (;;) {
         uint32_t rises = eventcount_read(&engine->rises[TIDE_LEVEL_WRITTEN]);
         if (status == TIDE_OK)
-            status = tide_health(engine, error);
+            status = engine_lives(engine, error);
         pthread_mutex_lock(&engine->mutex);
         bool sealed = !engine->compaction.seal;
         if (status != TIDE_OK)
@@ -454,6 +454,9 @@ enum tide_status compact_run(struct tide_engine *engine, const struct tide_compa
     run.limit = given ? compact->limit : engine->options.retain_limit;
     enum tide_status status = TIDE_OK;
     *result = (struct tide_compaction){0};
+    if (run.retain != TIDE_RETAIN_ALL && engine->options.hash_chain)
+        return error_set(told, TIDE_INVALID, "%s has a hash chain, which vouches for every event: none can be removed",
+                         engine->directory);
     pthread_mutex_lock(&engine->compaction.mutex);
     if (run.retain == TIDE_RETAIN_ALL)
         result->bytes_before = result->bytes_after = log_bytes_now(engine);

@@ -87,6 +87,8 @@ static enum tide_status directory_lock(struct tide_engine *engine, struct tide_e
     result = file_truncate(engine->lock_fd, 0);
     if (result == 0)
         result = file_write(engine->lock_fd, text, (size_t)length, 0);
+    if (result == -ENOSPC || result == -EDQUOT)
+        result = 0; /* nobody learns our number from it, but it is locked */
     return result == 0 ? TIDE_OK : error_system(error, -result, "%s/%s", engine->directory, LOCK_NAME);
 }
 
@@ -163,6 +165,25 @@ static enum tide_status recovered_reset(void *context, struct tide_error *error)
     return status == TIDE_OK ? documents_create(engine, error) : status;
 }
 
+/* Whether frames to come are chained: where the log is, or the option says so. */
+static enum tide_status chain_decide(struct tide_engine *engine, struct log_position *position,
+                                     struct tide_error *error)
+{
+    if (engine->options.no_hash_chain && position->chain.begun)
+        return error_set(error, TIDE_INVALID, "%s has a hash chain, which option hash_chain contradicts",
+                         engine->directory);
+    if (engine->options.hash_chain && engine->options.read_only && !position->chain.begun)
+        return error_set(error, TIDE_INVALID, "%s has no hash chain, and reading alone begins none", engine->directory);
+    if (position->chain.begun)
+        engine->options.hash_chain = true;
+    position->hash_chain = engine->options.hash_chain;
+    if (position->hash_chain && engine->options.retain != TIDE_RETAIN_ALL && !engine->options.read_only)
+        return error_set(error, TIDE_INVALID,
+                         "option retain: %s has a hash chain, which vouches for every event: none can be removed",
+                         engine->directory);
+    return TIDE_OK;
+}
+
 /* Reads the log, and for writing opens its end and starts the writer. */
 static enum tide_status log_start(struct tide_engine *engine, struct tide_error *error)
 {
@@ -194,6 +215,10 @@ static enum tide_status log_start(struct tide_engine *engine, struct tide_error 
     atomic_store(&engine->durable, last_seq);
     engine->log_figures.bytes = recovery.position.sealed_bytes + recovery.position.offset;
     engine->log_figures.segments = engine->compaction.segments_seen = recovery.position.sealed_count + 1;
+    engine->log_figures.chain = recovery.position.chain;
+    status = chain_decide(engine, &recovery.position, error);
+    if (status != TIDE_OK)
+        return status;
     if (engine->options.read_only)
         return TIDE_OK;
     if (!channel_init(&engine->channel, last_seq + 1, engine->options.pending_bytes_max,
@@ -201,8 +226,10 @@ static enum tide_status log_start(struct tide_engine *engine, struct tide_error 
         return error_set(error, TIDE_MEMORY, "out of memory");
     status = log_open(engine->directory, &recovery.position, engine->options.segment_bytes, engine->index, &engine->log,
                       error);
-    if (status == TIDE_OK)
+    if (status == TIDE_OK) {
+        space_begin(engine);
         status = writer_start(engine, recovery.last_time_us, error);
+    }
     if (status != TIDE_OK && engine->log)
         log_close(engine->log, false, NULL);
     return status;
@@ -390,6 +417,17 @@ const struct tide_options *tide_options_in_force(const struct tide_engine *engin
 const char *tide_path(const struct tide_engine *engine)
 {
     return engine->path;
+}
+
+enum tide_status tide_chain_head(struct tide_engine *engine, struct tide_chain_head *head, struct tide_error *error)
+{
+    pthread_mutex_lock(&engine->mutex);
+    struct chain chain = engine->log_figures.chain;
+    pthread_mutex_unlock(&engine->mutex);
+    if (!chain.begun)
+        return error_set(error, TIDE_NOT_FOUND, "%s has no hash chain", engine->directory);
+    chain_tell(&chain, head);
+    return TIDE_OK;
 }
 
 void tide_stats(struct tide_engine *engine, struct tide_stats *stats)

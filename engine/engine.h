@@ -13,6 +13,7 @@
 #include "memory.h"
 #include "reclaim.h"
 #include "snapshot.h"
+#include "space.h"
 #include "tidemark.h"
 
 struct tide_collection {
@@ -81,6 +82,7 @@ struct tide_engine {
     /* Of the writer thread. */
     pthread_t writer;
     struct log *log;
+    struct space space;
     struct log_figures log_figures;          /* a copy under the mutex, renewed after each batch */
     uint64_t bytes_since_snapshot;           /* of log since the last snapshot, or the last try at one */
     _Atomic uint64_t batches, bytes_written; /* figures: relaxed */
@@ -152,6 +154,10 @@ void waiter_leave(struct tide_engine *engine);
 
 /* listen.c: wakes whose wants are fulfilled, with the mutex locked. */
 void listeners_wake(struct tide_engine *engine, bool durable_rose, bool failed);
+
+/* The same file: FAILED or CLOSED, else OK, also while the disk is full. Unlike engine_state it doesn't hear of a
+ * failure in the place of those who write. */
+enum tide_status engine_lives(struct tide_engine *engine, struct tide_error *error);
 
 /* clock.c: microseconds, since 1970 and since some fixed moment. */
 uint64_t clock_real_us(void);

@@ -9,7 +9,7 @@
  *   40   8  time of creation, us since 1970        24   8  term, 0 without replication
  *   48  12  zeros                                  32   8  durable watermark when it was written
  *   60   4  CRC32C of bytes 0 to 59                40   4  kind: 0 events, 1 closed, 2 sealed, 4 gap,
- *                                                           8 sparse
+ *                                                           8 sparse; + 256: chained
  *                                                  44   4  first 4 bytes of the database id
  * Record, 32 bytes and its texts, padded with zeros to a multiple of 8:
  *    0   4  length of the value                     8   8  seq
@@ -21,8 +21,9 @@
  * A frame of events is its header and `count` records in seq order. Closed and sealed frames are a header alone; a
  * gap's payload is one 8-byte seq, the last of those that are missing. A sparse frame is what compaction leaves of
  * frames of events: after the same 8 bytes come `count` records, perhaps none, whose seqs rise and are not all there.
- * Frames follow one another without space between; behind the last one are zeros, preallocated, up to the end of the
- * file.
+ * Behind all that, a chained frame ends with a SHA-256 of 32 bytes (chain.c), which its length and its checksum
+ * include. Frames follow one another without space between; behind the last one are zeros, preallocated, up to the end
+ * of the file.
  *
  * Names, ids and values are UTF-8 and UTF-8 never contains F5: no document can look like the beginning of a frame. */
 #include "format.h"
@@ -90,13 +91,16 @@ enum tide_status segment_header_decode(const uint8_t bytes[SEGMENT_HEADER_BYTES]
     return TIDE_OK;
 }
 
+enum { FRAME_CHAINED = 0x100 }; /* beside the kind */
+
 static uint32_t frame_checksum(const uint8_t *frame, size_t bytes)
 {
     size_t covered_from = PLANTED(5) ? FRAME_HEADER_BYTES : 8; /* the header left out of its checksum */
     return crc32c(frame + covered_from, bytes - covered_from);
 }
 
-void frame_encode(uint8_t *frame, const struct frame_header *header, const uint8_t database_id[DATABASE_ID_BYTES])
+void frame_header_encode(uint8_t *frame, const struct frame_header *header,
+                         const uint8_t database_id[DATABASE_ID_BYTES])
 {
     memcpy(frame, frame_magic, sizeof frame_magic);
     put32(frame + 8, header->bytes);
@@ -104,9 +108,19 @@ void frame_encode(uint8_t *frame, const struct frame_header *header, const uint8
     put64(frame + 16, header->first_seq);
     put64(frame + 24, header->term);
     put64(frame + 32, header->durable);
-    put32(frame + 40, header->kind);
+    put32(frame + 40, header->kind | (header->chained ? FRAME_CHAINED : 0u));
     memcpy(frame + 44, database_id, 4);
+}
+
+void frame_checksum_encode(uint8_t *frame, const struct frame_header *header)
+{
     put32(frame + 4, frame_checksum(frame, header->bytes));
+}
+
+void frame_encode(uint8_t *frame, const struct frame_header *header, const uint8_t database_id[DATABASE_ID_BYTES])
+{
+    frame_header_encode(frame, header, database_id);
+    frame_checksum_encode(frame, header);
 }
 
 bool frame_header_decode(const uint8_t bytes[FRAME_HEADER_BYTES], struct frame_header *header,
@@ -119,8 +133,10 @@ bool frame_header_decode(const uint8_t bytes[FRAME_HEADER_BYTES], struct frame_h
                                     .first_seq = get64(bytes + 16),
                                     .term = get64(bytes + 24),
                                     .durable = get64(bytes + 32),
-                                    .kind = bytes[40]};
-    return get32(bytes + 40) == header->kind && header->bytes >= FRAME_HEADER_BYTES &&
+                                    .kind = bytes[40],
+                                    .chained = bytes[41] == FRAME_CHAINED >> 8};
+    return get32(bytes + 40) == (header->kind | (header->chained ? FRAME_CHAINED : 0u)) &&
+           header->bytes >= FRAME_HEADER_BYTES + (header->chained ? CHAIN_HASH_BYTES : 0) &&
            header->bytes % FRAME_ALIGNMENT == 0 && header->first_seq > 0 && header->first_seq <= SEQ_MAX;
 }
 
@@ -128,14 +144,15 @@ bool frame_header_decode(const uint8_t bytes[FRAME_HEADER_BYTES], struct frame_h
  * a sparse frame, where last_seq isn't 0, with seqs that rise up to that at most. */
 static bool records_fit(const uint8_t *frame, const struct frame_header *header, size_t offset, uint64_t last_seq)
 {
+    size_t end = frame_payload_end(header);
     uint64_t next_seq = header->first_seq;
     for (uint32_t i = 0; i < header->events; i++) {
-        if (header->bytes - offset < RECORD_HEADER_BYTES)
+        if (end - offset < RECORD_HEADER_BYTES)
             return false;
         const struct record *record = (const struct record *)(const void *)(frame + offset);
         size_t bytes = record_size(record);
         bool in_place = last_seq ? record->seq >= next_seq && record->seq <= last_seq : record->seq == next_seq;
-        if (bytes > header->bytes - offset || !in_place || record->id_length == 0)
+        if (bytes > end - offset || !in_place || record->id_length == 0)
             return false;
         next_seq = record->seq + 1;
         if (record->type < TIDE_EVENT_CREATED || record->type > TIDE_EVENT_DELETED ||
@@ -143,7 +160,7 @@ static bool records_fit(const uint8_t *frame, const struct frame_header *header,
             return false;
         offset += bytes;
     }
-    return offset == header->bytes;
+    return offset == end;
 }
 
 bool frame_valid(const uint8_t *frame, const struct frame_header *header)
@@ -153,9 +170,9 @@ bool frame_valid(const uint8_t *frame, const struct frame_header *header)
     switch (header->kind) {
     case FRAME_EVENTS: return header->events > 0 && records_fit(frame, header, FRAME_HEADER_BYTES, 0);
     case FRAME_CLOSED:
-    case FRAME_SEALED: return header->bytes == FRAME_HEADER_BYTES && header->events == 0;
+    case FRAME_SEALED: return frame_payload_end(header) == FRAME_HEADER_BYTES && header->events == 0;
     case FRAME_GAP:
-        return header->bytes == FRAME_GAP_BYTES && header->events == 0 &&
+        return frame_payload_end(header) == FRAME_GAP_BYTES && header->events == 0 &&
                frame_gap_last_seq(frame) >= header->first_seq && frame_gap_last_seq(frame) <= SEQ_MAX;
     case FRAME_SPARSE:
         return header->bytes >= FRAME_SPARSE_RECORDS && frame_gap_last_seq(frame) >= header->first_seq &&

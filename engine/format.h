@@ -16,7 +16,9 @@ enum {
     RECORD_HEADER_BYTES = 32,
     DATABASE_ID_BYTES = 16,
     FRAME_TAG_OFFSET = 44, /* in the frame header: the first 4 bytes of the database id */
-    FRAME_ALIGNMENT = 8    /* frames begin at multiples of it, record lengths are multiples of it */
+    FRAME_ALIGNMENT = 8,   /* frames begin at multiples of it, record lengths are multiples of it */
+    CHAIN_HASH_BYTES = 32, /* SHA-256, at the end of a chained frame; see chain.h */
+    MARK_BYTES_MAX = FRAME_HEADER_BYTES + CHAIN_HASH_BYTES /* of a closed or sealed frame */
 };
 
 /* Greater seqs are damage, so that arithmetic with them can't overflow. */
@@ -45,6 +47,7 @@ struct frame_header {
     uint64_t term;      /* 0 without replication */
     uint64_t durable;   /* the durable watermark when the frame was written */
     uint8_t kind;       /* enum frame_kind */
+    bool chained;       /* the last CHAIN_HASH_BYTES are its hash */
 };
 
 /* A record as it lies in a frame and, byte for byte, in the map: an entry's block is its record. Little-endian. */
@@ -94,6 +97,17 @@ enum tide_status segment_header_decode(const uint8_t bytes[SEGMENT_HEADER_BYTES]
 /* Fills in the first FRAME_HEADER_BYTES of `frame`, checksum included; the rest of header->bytes is in place already.
  */
 void frame_encode(uint8_t *frame, const struct frame_header *header, const uint8_t database_id[DATABASE_ID_BYTES]);
+
+/* The same in two steps, for a frame that ends with a hash over its other bytes: all but the checksum, then that. */
+void frame_header_encode(uint8_t *frame, const struct frame_header *header,
+                         const uint8_t database_id[DATABASE_ID_BYTES]);
+void frame_checksum_encode(uint8_t *frame, const struct frame_header *header);
+
+/* Where in the frame its payload ends: at its end, or before its hash. */
+static inline size_t frame_payload_end(const struct frame_header *header)
+{
+    return header->bytes - (header->chained ? CHAIN_HASH_BYTES : 0);
+}
 
 /* Reads a frame header: false when the bytes can't begin a frame of this database (magic, tag, lengths). */
 bool frame_header_decode(const uint8_t bytes[FRAME_HEADER_BYTES], struct frame_header *header,

@@ -34,7 +34,7 @@ void tide_want(struct tide_engine *engine, struct tide_listener *listener, uint6
     /* Relaxed: both are written under this mutex. */
     bool failed = atomic_load_explicit(&engine->failure, memory_order_relaxed) != 0;
     bool reached = durable != 0 && atomic_load_explicit(&engine->durable, memory_order_relaxed) >= durable;
-    bool empty = room && channel_pending_bytes(&engine->channel) == 0;
+    bool empty = room && channel_pending_bytes(&engine->channel) == 0 && engine->space.wanted == 0;
     if (failed || reached || empty)
         listener->wake(listener->context);
     if (!reached && durable > listener->durable)
@@ -63,7 +63,7 @@ void listeners_wake(struct tide_engine *engine, bool durable_rose, bool failed)
     }
 }
 
-enum tide_status tide_health(struct tide_engine *engine, struct tide_error *error)
+enum tide_status engine_lives(struct tide_engine *engine, struct tide_error *error)
 {
     if (atomic_load(&engine->closing))
         return error_set(error, TIDE_CLOSED, "%s: the database was closed", engine->directory);
@@ -72,4 +72,10 @@ enum tide_status tide_health(struct tide_engine *engine, struct tide_error *erro
         return error_set(error, TIDE_FAILED, "%s takes no more writes since one failed: %s", engine->directory,
                          engine->failure_message);
     return TIDE_OK;
+}
+
+enum tide_status tide_health(struct tide_engine *engine, struct tide_error *error)
+{
+    enum tide_status status = engine_lives(engine, error);
+    return status == TIDE_OK ? space_health(engine, error) : status;
 }

@@ -270,9 +270,26 @@ enum log_found log_reader_resync(struct log_reader *reader, struct log_frame *fr
     }
 }
 
+enum log_found log_reader_seal(struct log_reader *reader, uint64_t bytes, struct log_frame *frame,
+                               struct tide_error *error)
+{
+    static const uint64_t lengths[] = {MARK_BYTES_MAX, FRAME_HEADER_BYTES}; /* the shorter is then read already */
+    for (size_t i = 0; i < sizeof lengths / sizeof lengths[0]; i++) {
+        if (bytes < SEGMENT_HEADER_BYTES + lengths[i])
+            continue;
+        log_reader_seek(reader, bytes - lengths[i]);
+        enum log_found found = log_reader_next(reader, frame, error);
+        if (found == LOG_FOUND_ERROR)
+            return found;
+        if (found == LOG_FOUND_FRAME && frame->header.kind == FRAME_SEALED && frame->header.bytes == lengths[i])
+            return found;
+    }
+    return LOG_FOUND_BAD;
+}
+
 const struct record *log_frame_record(const struct log_frame *frame, size_t *offset)
 {
-    if (!frame_holds_events(&frame->header) || *offset >= frame->header.bytes)
+    if (!frame_holds_events(&frame->header) || *offset >= frame_payload_end(&frame->header))
         return NULL;
     if (frame->header.kind == FRAME_SPARSE && *offset == FRAME_HEADER_BYTES) {
         *offset = FRAME_SPARSE_RECORDS;

@@ -53,6 +53,11 @@ struct log_frame {
 
 enum log_found log_reader_next(struct log_reader *reader, struct log_frame *frame, struct tide_error *error);
 
+/* The mark with which a sealed segment of `bytes` bytes ends: FOUND_FRAME, or FOUND_BAD when there is none at its very
+ * end, or FOUND_ERROR. log_reader_seek must follow. */
+enum log_found log_reader_seal(struct log_reader *reader, uint64_t bytes, struct log_frame *frame,
+                               struct tide_error *error);
+
 /* After LOG_FOUND_BAD: looks for the next valid frame behind the bad bytes, at each multiple of FRAME_ALIGNMENT.
  * FOUND_FRAME (log_reader_next goes on behind it), FOUND_END (there is none) or FOUND_ERROR. */
 enum log_found log_reader_resync(struct log_reader *reader, struct log_frame *frame, struct tide_error *error);

@@ -3,7 +3,7 @@
  * A job is a function in a table. Each has three counters: requests are numbered, a run begins for all requests there
  * are and is over for them when it ends; so whoever asks while a run is in progress gets the next one, and however many
  * ask, one run serves them. All of it is guarded by the engine's mutex. A job takes that mutex for moments alone and
- * asks tide_health between its steps whether the engine still wants it. */
+ * asks engine_lives between its steps whether the engine still wants it. */
 #include "maintenance.h"
 
 #include <signal.h>
@@ -76,7 +76,7 @@ static void *maintenance_run(void *context)
         uint64_t ticket = job->requested;
         struct tide_error result = {.status = TIDE_OK};
         pthread_mutex_unlock(&engine->mutex);
-        if (tide_health(engine, &result) == TIDE_OK)
+        if (engine_lives(engine, &result) == TIDE_OK)
             functions[next](engine, &result);
         pthread_mutex_lock(&engine->mutex);
         job->result = result;

@@ -19,7 +19,7 @@ bool maintenance_request(struct tide_engine *engine, enum maintenance_job job);
  * no thread. */
 enum tide_status maintenance_wait(struct tide_engine *engine, enum maintenance_job job, struct tide_error *error);
 
-/* Ends the thread; a run in progress notices that the engine closes (tide_health) and ends early. */
+/* Ends the thread; a run in progress notices that the engine closes (engine_lives) and ends early. */
 void maintenance_stop(struct tide_engine *engine);
 void maintenance_destroy(struct maintenance *maintenance); /* after the stop; NULL does nothing */
 

@@ -104,5 +104,7 @@ enum tide_status options_compatible(const struct tide_options *wanted, const str
         return contradiction(path, "retain", error);
     if ((wanted->read_only && !in_force->read_only) || (wanted->read_write && in_force->read_only))
         return contradiction(path, "read_only", error);
+    if ((wanted->hash_chain && !in_force->hash_chain) || (wanted->no_hash_chain && in_force->hash_chain))
+        return contradiction(path, "hash_chain", error);
     return TIDE_OK;
 }

@@ -107,6 +107,7 @@ static enum tide_status frame_apply(struct reading *reading, const struct log_fr
     if (frame->header.kind == FRAME_SPARSE && frame->header.durable > reading->compacted)
         reading->compacted = frame->header.durable;
     recovery->clean_close = frame->header.kind == FRAME_CLOSED;
+    chain_note(&recovery->position.chain, frame->bytes, &frame->header);
     reading->expected = frame_next_seq(frame->bytes, &frame->header);
     if (!frame_holds_events(&frame->header))
         return TIDE_OK;
@@ -168,6 +169,7 @@ static enum tide_status reading_begin(struct reading *reading, struct log_reader
     if (ends || (found == LOG_FOUND_FRAME && frame.header.first_seq == start->seq + 1)) {
         *offset = start->segment_offset;
         reading->expected = start->seq + 1;
+        reading->recovery->position.chain = start->chain;
         frame_index_leave_out(reading->recovery->index, *offset);
     }
     log_reader_seek(reader, *offset);
@@ -182,15 +184,15 @@ static enum tide_status sealed_pass(struct reading *reading, struct log_reader *
     uint64_t bytes;
     *passed = false;
     enum tide_status status = log_reader_file_bytes(reader, &bytes, error);
-    if (status != TIDE_OK || bytes < SEGMENT_HEADER_BYTES + FRAME_HEADER_BYTES)
+    if (status != TIDE_OK)
         return status;
-    log_reader_seek(reader, bytes - FRAME_HEADER_BYTES);
-    enum log_found found = log_reader_next(reader, &frame, error);
+    enum log_found found = log_reader_seal(reader, bytes, &frame, error);
     log_reader_seek(reader, SEGMENT_HEADER_BYTES);
     if (found == LOG_FOUND_ERROR)
         return error->status;
-    *passed = found == LOG_FOUND_FRAME && frame.header.kind == FRAME_SEALED && frame.header.first_seq == next_first_seq;
+    *passed = found == LOG_FOUND_FRAME && frame.header.first_seq == next_first_seq;
     if (*passed) {
+        chain_note(&reading->recovery->position.chain, frame.bytes, &frame.header);
         reading->expected = next_first_seq;
         reading->recovery->position.sealed_bytes += bytes;
         reading->recovery->position.sealed_count++;
@@ -505,6 +507,7 @@ static enum tide_status snapshot_begin(struct reading *reading, struct tide_erro
             reading->start = snapshot.header;
             reading->durable = snapshot.header.seq;
             recovery->last_time_us = snapshot.header.last_time_us;
+            recovery->position.chain = snapshot.header.chain; /* where it began; its head follows from what is read */
             recovery->snapshot = (struct tide_snapshot){
                 .seq = snapshot.header.seq, .records = snapshot.trailer.records, .bytes = snapshot.bytes};
             recovery->snapshot_us = now_us() - start_us;
@@ -577,6 +580,7 @@ static enum tide_status read_once(struct reading *reading, bool *newer, struct t
         status = active_read(reading, reader, name, error);
     *newer = status == TIDE_OK && reading->expected <= reading->start.seq;
     log_reader_close(reader);
+    recovery->position.hash_chain = recovery->position.chain.begun;
     return status;
 }
 

@@ -8,8 +8,10 @@
  * concerned, the one that it was. One up to a seq or a time ends within some frame: that frame is written anew with the
  * records that stay, its segment becomes the active one, and behind it comes the mark of a clean close. The seqs behind
  * will be given out again, with other events. So that nothing takes this database for the other, it gets a new id,
- * which is in each segment's header and each frame: all frames get a new header and checksum. What a compaction has
- * made of older states is not enough to go back to one: that is refused. */
+ * which is in each segment's header and each frame: all frames get a new header and checksum. The hashes of a chained
+ * log, which begin with the id, are computed anew: the chain vouches for what this database holds from now on, and no
+ * hash of the other's is among them. What a compaction has made of older states is not enough to go back to one: that
+ * is refused. */
 #include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
@@ -18,6 +20,7 @@
 #include <sys/random.h>
 #include <time.h>
 
+#include "chain.h"
 #include "error.h"
 #include "file.h"
 #include "log_source.h"
@@ -44,10 +47,12 @@ struct restore {
     struct output output;
     uint8_t *frame; /* room for one that is written anew */
     size_t frame_capacity;
-    uint8_t last_kind;      /* of the last frame written */
-    uint64_t next_seq;      /* behind it */
-    uint64_t event_seq;     /* of the last event written */
-    uint64_t first_time_us; /* of the first event in the backup */
+    struct chain chain;          /* as of the last frame written */
+    struct chain_hasher *hasher; /* NULL: no frame was chained anew so far */
+    uint8_t last_kind;           /* of the last frame written */
+    uint64_t next_seq;           /* behind it */
+    uint64_t event_seq;          /* of the last event written */
+    uint64_t first_time_us;      /* of the first event in the backup */
     struct tide_restore_result *result;
     tide_progress_function *progress;
     void *context;
@@ -144,23 +149,38 @@ static bool record_stays(const struct restore *restore, const struct record *rec
     return record->seq <= restore->to_seq && record->time_us <= restore->to_time_us;
 }
 
-/* Writes a frame with the database's new id. `bytes` of it stay, with `events` records. */
+/* Writes a frame as it is. */
+static enum tide_status frame_keep(struct restore *restore, const struct log_frame *frame, struct tide_error *error)
+{
+    chain_note(&restore->chain, frame->bytes, &frame->header);
+    return output_write(&restore->output, frame->bytes, frame->header.bytes, error);
+}
+
+/* Writes a frame with the database's new id. `bytes` of it stay, its hash apart, with `events` records. */
 static enum tide_status frame_rewrite(struct restore *restore, const struct log_frame *frame, size_t bytes,
                                       uint32_t events, struct tide_error *error)
 {
-    if (bytes > restore->frame_capacity) {
-        uint8_t *grown = realloc(restore->frame, bytes);
+    size_t needed = bytes + CHAIN_HASH_BYTES;
+    if (needed > restore->frame_capacity) {
+        uint8_t *grown = realloc(restore->frame, needed);
         if (!grown)
             return error_set(error, TIDE_MEMORY, "out of memory for a frame of %zu bytes", bytes);
         restore->frame = grown;
-        restore->frame_capacity = bytes;
+        restore->frame_capacity = needed;
     }
     struct frame_header header = frame->header;
     header.bytes = (uint32_t)bytes;
     header.events = events;
     memcpy(restore->frame, frame->bytes, bytes);
-    frame_encode(restore->frame, &header, restore->database_id);
-    return output_write(&restore->output, restore->frame, bytes, error);
+    if (header.chained && !restore->hasher)
+        restore->hasher = chain_hasher_create();
+    if (!header.chained)
+        frame_encode(restore->frame, &header, restore->database_id);
+    else if (!restore->hasher ||
+             !chain_encode(restore->hasher, &restore->chain, restore->frame, &header, restore->database_id))
+        return error_set(error, TIDE_MEMORY, "out of memory for SHA-256");
+    chain_note(&restore->chain, restore->frame, &header);
+    return output_write(&restore->output, restore->frame, header.bytes, error);
 }
 
 /* Of a frame of events, what stays. */
@@ -189,26 +209,27 @@ static enum tide_status events_copy(struct restore *restore, const struct log_fr
     }
     if (!restore->done) {
         restore->next_seq = next_seq;
-        end = frame->header.bytes;
+        end = frame_payload_end(&frame->header);
     }
     if (end == FRAME_HEADER_BYTES || (sparse && restore->done))
         return TIDE_OK;
     restore->last_kind = frame->header.kind;
-    return restore->branches ? frame_rewrite(restore, frame, end, events, error)
-                             : output_write(&restore->output, frame->bytes, frame->header.bytes, error);
+    return restore->branches ? frame_rewrite(restore, frame, end, events, error) : frame_keep(restore, frame, error);
 }
 
 /* Of a gap, the part up to the wanted seq. */
 static enum tide_status gap_copy(struct restore *restore, const struct log_frame *frame, struct tide_error *error)
 {
     uint8_t bytes[FRAME_GAP_BYTES];
+    struct log_frame cut = *frame;
     uint64_t last = frame_gap_last_seq(frame->bytes);
     if (last > restore->to_seq)
         last = restore->to_seq;
     frame_gap_encode(bytes, frame->header.first_seq, last, frame->header.durable, restore->database_id);
     restore->next_seq = last + 1;
     restore->last_kind = FRAME_GAP;
-    return output_write(&restore->output, bytes, sizeof bytes, error);
+    cut.bytes = bytes;
+    return restore->branches ? frame_rewrite(restore, &cut, sizeof bytes, 0, error) : frame_keep(restore, frame, error);
 }
 
 static enum tide_status frame_copy(struct restore *restore, const struct log_frame *frame, struct tide_error *error)
@@ -223,16 +244,19 @@ static enum tide_status frame_copy(struct restore *restore, const struct log_fra
     if (frame->header.kind == FRAME_GAP)
         return gap_copy(restore, frame, error);
     restore->last_kind = frame->header.kind;
-    return frame_rewrite(restore, frame, frame->header.bytes, frame->header.events, error);
+    return restore->branches ? frame_rewrite(restore, frame, frame_payload_end(&frame->header), 0, error)
+                             : frame_keep(restore, frame, error);
 }
 
 static enum tide_status end_mark_write(struct restore *restore, struct tide_error *error)
 {
-    uint8_t bytes[FRAME_HEADER_BYTES];
+    uint8_t bytes[MARK_BYTES_MAX];
     const struct frame_header header = {
-        .bytes = sizeof bytes, .first_seq = restore->next_seq, .durable = restore->next_seq - 1, .kind = FRAME_CLOSED};
-    frame_encode(bytes, &header, restore->database_id);
-    return output_write(&restore->output, bytes, sizeof bytes, error);
+        .first_seq = restore->next_seq, .durable = restore->next_seq - 1, .kind = FRAME_CLOSED};
+    size_t length = chain_mark_encode(&restore->chain, bytes, &header, restore->database_id);
+    if (length == 0)
+        return error_set(error, TIDE_MEMORY, "out of memory for SHA-256");
+    return output_write(&restore->output, bytes, length, error);
 }
 
 static enum tide_status segment_name(struct restore *restore, const char *name, struct tide_error *error)
@@ -467,6 +491,7 @@ static void restore_free(struct restore *restore)
     log_source_close(&restore->source);
     manifest_free(&restore->manifest);
     free(restore->frame);
+    chain_hasher_destroy(restore->hasher);
     free(restore->directory);
     free(restore->temporary);
 }

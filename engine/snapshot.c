@@ -57,7 +57,7 @@ void snapshot_attend(struct tide_engine *engine, uint64_t last_time_us)
         capture->header.seq = engine->channel.head - 1;
         capture->header.last_time_us = last_time_us;
         log_place(engine->log, capture->header.database_id, &capture->header.segment_first_seq,
-                  &capture->header.segment_offset);
+                  &capture->header.segment_offset, &capture->header.chain);
         capture->begun = true;
         engine->bytes_since_snapshot = 0;
         begun = true;
@@ -132,7 +132,7 @@ static enum tide_status capture_begin(struct tide_engine *engine, struct snapsho
         pthread_mutex_unlock(&engine->mutex);
         if (begun)
             break;
-        status = tide_health(engine, error);
+        status = engine_lives(engine, error);
         if (status == TIDE_OK)
             eventcount_wait(&engine->rises[TIDE_LEVEL_WRITTEN], rises, UINT64_MAX);
     }
@@ -199,7 +199,7 @@ static enum tide_status collection_scan(struct tide_collection *collection, uint
         if (snapshot_output_full(output)) {
             status = snapshot_output_pour(output, error);
             if (status == TIDE_OK)
-                status = tide_health(collection->engine, error);
+                status = engine_lives(collection->engine, error);
         }
     }
     return status;
@@ -221,7 +221,7 @@ static enum tide_status images_write(struct tide_engine *engine, const struct sn
         if (snapshot_output_full(output)) {
             status = snapshot_output_pour(output, error);
             if (status == TIDE_OK)
-                status = tide_health(engine, error);
+                status = engine_lives(engine, error);
         }
     }
     return status;

@@ -1,9 +1,9 @@
 /* snapshot_format.c - the bytes of a snapshot. All numbers are little-endian; offsets and lengths are in bytes.
  *
- * Header, 96 bytes:                               Block header, 32 bytes:
+ * Header, 128 bytes:                              Block header, 32 bytes:
  *    0   8  magic F5 54 49 44 45 53 4E 50            0   4  magic F5 54 53 42
  *    8   4  format version, 1                        4   4  CRC32C of bytes 8 to the block's end
- *   12   4  length of this header, 96                8   4  length of the block, header included; multiple of 8
+ *   12   4  length of this header, 128               8   4  length of the block, header included; multiple of 8
  *   16  16  database id                             12   4  count of records
  *   32   8  seq                                     16   8  offset of the block in the file
  *   40   8  time of the newest event up to seq      24   8  seq of the snapshot
@@ -11,13 +11,17 @@
  *   56   8  first seq of the segment that was
  *           the active one                         Trailer, the file's last 64 bytes:
  *   64   8  offset in it, behind seq's frame         0   8  offset of the footer
- *   72  20  zeros                                    8   8  seq
- *   92   4  CRC32C of bytes 0 to 91                 16   8  count of records
- *                                                   24   8  count of blocks
- * Footer, behind the last block:                    32   8  count of collections
- *   a block, 16 bytes each:                         40  12  zeros
- *    0   8  offset                                  52   4  CRC32C from the footer's beginning to this place
- *    8   4  length                                  56   8  magic F5 54 49 44 45 45 4E 44
+ *   72   8  first seq of the chain (chain.c), 0:     8   8  seq
+ *           there is none; as of that place         16   8  count of records
+ *   80   8  seq up to which its head vouches        24   8  count of blocks
+ *   88  32  its head                                32   8  count of collections
+ *  120   4  zeros                                   40  12  zeros
+ *  124   4  CRC32C of bytes 0 to 123                52   4  CRC32C from the footer's beginning to this place
+ *                                                   56   8  magic F5 54 49 44 45 45 4E 44
+ * Footer, behind the last block:
+ *   a block, 16 bytes each:
+ *    0   8  offset
+ *    8   4  length
  *   12   4  count of records
  *   then a collection, padded with zeros to a multiple of 8:
  *    0   8  seq of its first deletion, 0: none      16   1  length of the name
@@ -34,7 +38,7 @@ static const uint8_t header_magic[8] = {0xF5, 'T', 'I', 'D', 'E', 'S', 'N', 'P'}
 static const uint8_t trailer_magic[8] = {0xF5, 'T', 'I', 'D', 'E', 'E', 'N', 'D'};
 static const uint8_t block_magic[4] = {0xF5, 'T', 'S', 'B'};
 
-enum { TRAILER_CHECKSUM = 52, NAME_OFFSET = 17 };
+enum { HEADER_CHECKSUM = 124, TRAILER_CHECKSUM = 52, NAME_OFFSET = 17 };
 
 void snapshot_header_encode(uint8_t bytes[SNAPSHOT_HEADER_BYTES], const struct snapshot_header *header)
 {
@@ -48,7 +52,12 @@ void snapshot_header_encode(uint8_t bytes[SNAPSHOT_HEADER_BYTES], const struct s
     put64(bytes + 48, header->created_us);
     put64(bytes + 56, header->segment_first_seq);
     put64(bytes + 64, header->segment_offset);
-    put32(bytes + 92, crc32c(bytes, 92));
+    if (header->chain.begun) {
+        put64(bytes + 72, header->chain.first_seq);
+        put64(bytes + 80, header->chain.seq);
+        memcpy(bytes + 88, header->chain.head, CHAIN_HASH_BYTES);
+    }
+    put32(bytes + HEADER_CHECKSUM, crc32c(bytes, HEADER_CHECKSUM));
 }
 
 const char *snapshot_header_decode(const uint8_t bytes[SNAPSHOT_HEADER_BYTES], struct snapshot_header *header)
@@ -59,7 +68,7 @@ const char *snapshot_header_decode(const uint8_t bytes[SNAPSHOT_HEADER_BYTES], s
     header->version = get32(bytes + 8);
     if (header->version != SNAPSHOT_VERSION)
         return "of another format version";
-    if (get32(bytes + 12) != SNAPSHOT_HEADER_BYTES || get32(bytes + 92) != crc32c(bytes, 92))
+    if (get32(bytes + 12) != SNAPSHOT_HEADER_BYTES || get32(bytes + HEADER_CHECKSUM) != crc32c(bytes, HEADER_CHECKSUM))
         return "its header is damaged";
     memcpy(header->database_id, bytes + 16, DATABASE_ID_BYTES);
     header->seq = get64(bytes + 32);
@@ -67,6 +76,9 @@ const char *snapshot_header_decode(const uint8_t bytes[SNAPSHOT_HEADER_BYTES], s
     header->created_us = get64(bytes + 48);
     header->segment_first_seq = get64(bytes + 56);
     header->segment_offset = get64(bytes + 64);
+    header->chain =
+        (struct chain){.begun = get64(bytes + 72) > 0, .first_seq = get64(bytes + 72), .seq = get64(bytes + 80)};
+    memcpy(header->chain.head, bytes + 88, CHAIN_HASH_BYTES);
     return header->seq > SEQ_MAX ? "its header has an impossible seq" : NULL;
 }
 

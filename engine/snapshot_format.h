@@ -3,12 +3,13 @@
 #ifndef TIDE_SNAPSHOT_FORMAT_H
 #define TIDE_SNAPSHOT_FORMAT_H
 
+#include "chain.h"
 #include "format.h"
 #include "tidemark.h"
 
 enum {
     SNAPSHOT_VERSION = 1,
-    SNAPSHOT_HEADER_BYTES = 96,
+    SNAPSHOT_HEADER_BYTES = 128,
     SNAPSHOT_BLOCK_HEADER_BYTES = 32,
     SNAPSHOT_TRAILER_BYTES = 64,
     SNAPSHOT_ENTRY_BYTES = 16, /* of a block in the footer */
@@ -23,6 +24,7 @@ struct snapshot_header {
     uint64_t created_us;        /* since 1970 */
     uint64_t segment_first_seq; /* of the segment that was the active one */
     uint64_t segment_offset;    /* in it, behind the frame that ends with seq: a hint, it may have been rewritten */
+    struct chain chain;         /* as of that place */
 };
 
 struct snapshot_block_header {

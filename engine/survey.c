@@ -98,10 +98,30 @@ static void records_count(struct survey *survey, const struct log_frame *frame)
     }
 }
 
+/* Looks at the frame's hash, before `survey->chain` is moved on to it. */
+static enum tide_status chain_survey(struct survey *survey, const struct survey_file *file,
+                                     const struct log_frame *frame, struct tide_error *error)
+{
+    struct chain_check *check = survey->chain_check;
+    const char *told = NULL;
+    if (check && !chain_check_frame(check, survey->database_id, &survey->chain, frame->bytes, &frame->header, &told))
+        return error_set(error, TIDE_MEMORY, "out of memory for SHA-256");
+    if (told) {
+        uint64_t next_seq = frame_next_seq(frame->bytes, &frame->header);
+        struct piece piece = {PIECE_KEEP, frame->offset, frame->header.bytes, frame->header.first_seq, next_seq - 1};
+        tell(survey, "chain", file, &piece, told);
+    }
+    chain_note(&survey->chain, frame->bytes, &frame->header);
+    return TIDE_OK;
+}
+
 static enum tide_status frame_keep(struct survey *survey, struct survey_file *file, const struct log_frame *frame,
                                    struct tide_error *error)
 {
     struct piece piece = {.kind = PIECE_KEEP, .offset = frame->offset, .bytes = frame->header.bytes};
+    enum tide_status status = chain_survey(survey, file, frame, error);
+    if (status != TIDE_OK)
+        return status;
     survey->report.frames++;
     survey->report.clean_close = frame->header.kind == FRAME_CLOSED;
     file->has_seal = frame->header.kind == FRAME_SEALED;
@@ -443,6 +463,8 @@ enum tide_status survey_run(struct survey *survey, struct tide_error *error)
     if (status != TIDE_OK)
         return status;
     survey->report.segments = survey->count;
+    survey->report.chained = survey->chain.begun;
+    chain_tell(&survey->chain, &survey->report.chain);
     memcpy(survey->report.database_id, survey->database_id, DATABASE_ID_BYTES);
     const struct survey_file *last = &survey->files[survey->count - 1];
     if (last->sealed && !survey->in_use) {

@@ -3,6 +3,7 @@
 #ifndef TIDE_SURVEY_H
 #define TIDE_SURVEY_H
 
+#include "chain.h"
 #include "format.h"
 #include "segment.h"
 #include "tidemark.h"
@@ -38,6 +39,7 @@ struct survey {
     tide_finding_function *finding; /* may be NULL, as progress */
     tide_progress_function *progress;
     void *context;
+    struct chain_check *chain_check; /* NULL: hashes are not computed again */
     /* Out: */
     struct tide_report report;
     uint8_t database_id[DATABASE_ID_BYTES];
@@ -47,6 +49,7 @@ struct survey {
     uint64_t expected, bytes_done, bytes_total, bytes_told;
     uint64_t durable_seq;   /* up to here a snapshot or a compaction says that all was durable */
     uint64_t compacted_seq; /* up to here a compaction does */
+    struct chain chain;    /* as of the last frame kept */
 };
 
 /* Empties the report; OK when `path` is a directory, else NOT_FOUND or IO. */

@@ -112,6 +112,9 @@ struct tide_options {
     uint64_t retain_limit;           /* of that retention: events, days or bytes */
     bool read_only;                  /* no writer, no lock, nothing in the directory changes */
     bool read_write;                 /* the caller said read_only = false: a read-only engine contradicts it */
+    bool hash_chain;                 /* each frame carries a SHA-256 over itself and all frames before; a log that is
+                                        chained goes on so */
+    bool no_hash_chain;              /* the caller said hash_chain = false: a chained log contradicts it */
 };
 
 struct tide_engine;
@@ -174,10 +177,11 @@ struct tide_written {
     bool created;     /* the id was absent before */
 };
 
-/* Writes one document. On return it is accepted, or with TIDE_DURABLE on stable storage. The caller keeps id and value.
- * A durable wait that times out returns TIMEOUT with the version set: the write stays accepted.
- * Errors: EXISTS, NOT_FOUND, CONFLICT, INVALID (id or value outside their sizes, an id with control characters),
- * BUSY, TIMEOUT, READ_ONLY, IO, FULL, FAILED, CLOSED, MEMORY. */
+/* Writes one document. FULL says that the disk has no space for it: the write was refused and nothing else happened,
+ * unless tide_health says FAILED. On return it is accepted, or with TIDE_DURABLE on stable storage. The caller keeps id
+ * and value. A durable wait that times out returns TIMEOUT with the version set: the write stays accepted. Errors:
+ * EXISTS, NOT_FOUND, CONFLICT, INVALID (id or value outside their sizes, an id with control characters), BUSY, TIMEOUT,
+ * READ_ONLY, IO, FULL, FAILED, CLOSED, MEMORY. */
 enum tide_status tide_write(struct tide_collection *collection, const struct tide_write *write,
                             struct tide_written *written, struct tide_error *error);
 
@@ -345,8 +349,9 @@ struct tide_compaction {
  * and has the active one sealed before. The newest event of each document always stays, seqs
  * keep their places, and tide_events tells what is gone as gaps. Needs room on the disk for the largest segment once
  * more. Runs in the calling thread, one at a time: a second call waits. `compact` and `result` may be NULL; after an
- * error the result tells how far it came. An error leaves every segment whole, and the engine as it was.
- * Errors: INVALID (the limit), READ_ONLY, CORRUPT, IO, FULL, FAILED, CLOSED, MEMORY. */
+ * error the result tells how far it came. An error leaves every segment whole, and the engine as it was. Where the disk
+ * has no space for another segment the active one is left as it is.
+ * Errors: INVALID (the limit; a hash chain), READ_ONLY, CORRUPT, IO, FULL, FAILED, CLOSED, MEMORY. */
 enum tide_status tide_compact(struct tide_engine *engine, const struct tide_compact *compact,
                               struct tide_compaction *result, struct tide_error *error);
 
@@ -374,7 +379,8 @@ void tide_want(struct tide_engine *engine, struct tide_listener *listener, uint6
 enum tide_status tide_reached(struct tide_engine *engine, uint64_t seq, enum tide_level level,
                               struct tide_error *error);
 
-/* Whether the engine takes writes: OK, FAILED with what failed, CLOSED. Takes no lock. */
+/* Whether the engine takes writes: OK, FULL while the disk has no space for more, FAILED with what failed, CLOSED.
+ * Takes no lock. */
 enum tide_status tide_health(struct tide_engine *engine, struct tide_error *error);
 
 /* ---- Figures ---------------------------------------------------------------------------------------------------- */
@@ -422,6 +428,21 @@ struct tide_stats {
 
 void tide_stats(struct tide_engine *engine, struct tide_stats *stats);
 
+/* ---- The chain of hashes ---------------------------------------------------------------------------------------- */
+
+/* With hash_chain each frame of the log carries a SHA-256 over its bytes and the hash of the frame before. Whoever
+ * keeps the newest hash elsewhere can tell later that nothing up to it was changed, removed or put in. */
+#define TIDE_HASH_BYTES 32
+
+struct tide_chain_head {
+    uint8_t hash[TIDE_HASH_BYTES];
+    uint64_t first_seq; /* from here on the log is chained */
+    uint64_t seq;       /* the newest event that the hash vouches for; first_seq - 1: none yet */
+};
+
+/* The hash of the last frame written. OK, or NOT_FOUND when the log has no chained frame. */
+enum tide_status tide_chain_head(struct tide_engine *engine, struct tide_chain_head *head, struct tide_error *error);
+
 /* ---- A directory that is not open ------------------------------------------------------------------------------- */
 
 /* What verify or repair found, or info tells. */
@@ -439,14 +460,20 @@ struct tide_report {
     uint64_t snapshots, snapshots_bad;   /* verify: looked at, and of these unfit; the log does not need them */
     bool backup, incomplete;             /* it is a backup; an interrupted run left it so, and it is not whole */
     uint64_t backup_seq, backup_time_us; /* what its manifest says: the newest event, when it was begun */
+    bool chained;                        /* there are frames with a hash; chain is as of the last of them */
+    struct tide_chain_head chain;        /* as the frames say it; tide_verify_chain looks whether it is so */
+    uint64_t chain_breaks;               /* tide_verify_chain: places at which a hash does not fit */
+    bool chain_vouched;                  /* tide_verify_chain: `head` is the hash of a frame, up to which all fits */
+    uint64_t chain_vouched_seq;          /* and the last event up to it */
     uint64_t removed_bytes;              /* repair: what went to the side file */
     char removed_file[300];              /* repair: its name, "" without one */
 };
 
-/* One finding: damage, a gap or a torn tail. `file` is the name within the directory. Seqs are 0 where unknown. */
+/* One finding: damage, a gap, a torn tail or a hash that does not fit. `file` is the name within the directory. Seqs
+ * are 0 where unknown. */
 struct tide_finding {
-    const char *kind; /* "damage", "gap" (told by an earlier repair), "torn", "snapshot" (one that is unfit), or
-                         "incomplete" (an interrupted backup) */
+    const char *kind; /* "damage", "gap" (told by an earlier repair), "torn", "snapshot" (one that is unfit), "chain",
+                         or "incomplete" (an interrupted backup) */
     const char *file;
     uint64_t offset, bytes, first_seq, last_seq;
     const char *message;
@@ -458,6 +485,14 @@ typedef void tide_finding_function(void *context, const struct tide_finding *fin
  * IO, MEMORY. `finding` and `progress` may be NULL. */
 enum tide_status tide_verify(const char *path, struct tide_report *report, tide_finding_function *finding,
                              tide_progress_function *progress, void *context, struct tide_error *error);
+
+/* tide_verify that also computes the hashes of a chained log again. A finding of the kind "chain" is the first frame of
+ * a row whose hashes do not fit: changed itself, or behind one that was changed, removed or put in; or a frame without
+ * a hash behind one that has it, as repair leaves it where it cut something out. `head` (TIDE_HASH_BYTES, may be NULL)
+ * is a hash that was kept elsewhere; the report says up to which event the log is the one that it was taken of. */
+enum tide_status tide_verify_chain(const char *path, const uint8_t *head, struct tide_report *report,
+                                   tide_finding_function *finding, tide_progress_function *progress, void *context,
+                                   struct tide_error *error);
 
 /* Cuts what is damaged out of the log into removed-*.raftlog, keeps every other event with its seq and time, and
  * leaves a directory that opens. Errors: NOT_FOUND, LOCKED, IO, FULL, MEMORY. */

@@ -1,6 +1,6 @@
-/* verify.c - tide_verify: the survey of a log, told, and a look at every byte of its snapshots. Whether a process has
- * the directory shows in its lock file, which is only opened, never made. A backup's manifest says with which seq it
- * must end. */
+/* verify.c - tide_verify, tide_verify_chain: the survey of a log, told, and a look at every byte of its snapshots.
+ * Whether a process has the directory shows in its lock file, which is only opened, never made. A backup's manifest
+ * says with which seq it must end. */
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
@@ -78,8 +78,9 @@ static void manifest_compare(struct survey *survey, const struct manifest *manif
         survey->finding(survey->context, &finding);
 }
 
-enum tide_status tide_verify(const char *path, struct tide_report *report, tide_finding_function *finding,
-                             tide_progress_function *progress, void *context, struct tide_error *error)
+static enum tide_status verify(const char *path, struct chain_check *check, struct tide_report *report,
+                               tide_finding_function *finding, tide_progress_function *progress, void *context,
+                               struct tide_error *error)
 {
     struct tide_error local = {0};
     struct tide_error *told = error ? error : &local;
@@ -99,7 +100,8 @@ enum tide_status tide_verify(const char *path, struct tide_report *report, tide_
                             .in_use = in_use,
                             .finding = finding,
                             .progress = progress,
-                            .context = context};
+                            .context = context,
+                            .chain_check = check};
     status = survey_run(&survey, told);
     if (status == TIDE_NOT_FOUND && read == TIDE_OK && !manifest.complete)
         status = TIDE_OK; /* there is no log yet */
@@ -113,5 +115,26 @@ enum tide_status tide_verify(const char *path, struct tide_report *report, tide_
         status = snapshots_tell(path, survey.database_id, true, snapshot_visit, &telling, told);
     report->last_seq = survey.report.last_seq;
     survey_free(&survey);
+    return status;
+}
+
+enum tide_status tide_verify(const char *path, struct tide_report *report, tide_finding_function *finding,
+                             tide_progress_function *progress, void *context, struct tide_error *error)
+{
+    return verify(path, NULL, report, finding, progress, context, error);
+}
+
+enum tide_status tide_verify_chain(const char *path, const uint8_t *head, struct tide_report *report,
+                                   tide_finding_function *finding, tide_progress_function *progress, void *context,
+                                   struct tide_error *error)
+{
+    struct chain_check check = {.hasher = chain_hasher_create(), .wanted = head};
+    if (!check.hasher)
+        return error_set(error, TIDE_MEMORY, "out of memory for SHA-256");
+    enum tide_status status = verify(path, &check, report, finding, progress, context, error);
+    chain_hasher_destroy(check.hasher);
+    report->chain_breaks = check.breaks;
+    report->chain_vouched = check.vouched;
+    report->chain_vouched_seq = check.vouched_seq;
     return status;
 }

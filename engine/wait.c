@@ -123,6 +123,8 @@ enum tide_status wait_for_room(struct tide_engine *engine, uint64_t bytes, uint6
         else if (!in_time)
             status = error_set(error, TIDE_BUSY, "%s: no room for %" PRIu64 " bytes in the channel in time",
                                engine->directory, bytes);
+        else
+            status = space_ask(engine, bytes, error);
         if (status != TIDE_OK)
             break;
         pthread_mutex_lock(&engine->mutex);
@@ -224,7 +226,7 @@ enum tide_status watermark_await(struct tide_engine *engine, uint64_t seq, enum 
         uint32_t rises = eventcount_read(&engine->rises[level]);
         /* Acquire; pairs with the release in watermarks_raise. */
         if (atomic_load_explicit(watermark, memory_order_acquire) >= seq ||
-            (status = tide_health(engine, error)) != TIDE_OK)
+            (status = engine_lives(engine, error)) != TIDE_OK)
             break;
         eventcount_wait(&engine->rises[level], rises, UINT64_MAX);
     }

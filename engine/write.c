@@ -132,6 +132,10 @@ static enum tide_status write_claim(struct tide_engine *engine, const struct tid
         return status;
     uint64_t timeout_ms = write->timeout_ms ? write->timeout_ms : engine->options.timeout_ms;
     if (timeout_ms == TIDE_NO_WAIT)
+        status = space_ask(engine, bytes, error);
+    if (status != TIDE_OK)
+        return status;
+    if (timeout_ms == TIDE_NO_WAIT)
         return error_set(error, TIDE_BUSY, "%s: no room for %" PRIu64 " bytes in the channel", engine->directory,
                          bytes);
     status = wait_for_room(engine, bytes, clock_deadline_us(timeout_ms), error);

@@ -86,7 +86,7 @@ static uint64_t batch_due_us(struct tide_engine *engine)
     uint64_t pending = channel_tail(channel) - channel->head;
     uint64_t written = atomic_load_explicit(&engine->written, memory_order_relaxed);
     uint64_t sync_due = wanted_sync_due_us(engine);
-    if (engine->stop || sync_due == 0 || snapshot_calls(engine) || engine->compaction.seal)
+    if (engine->stop || sync_due == 0 || snapshot_calls(engine) || engine->compaction.seal || engine->space.wanted > 0)
         return 0;
     if (pending == 0)
         return sync_due;
@@ -159,9 +159,11 @@ static void writer_sleep(struct writer *writer)
         } else if (writer->idle_since_us == 0) {
             writer->idle_since_us = now;
         }
-        uint64_t sync_due = interval_sync_due_us(writer);
+        uint64_t sync_due = interval_sync_due_us(writer), space_due = space_due_us(engine);
         if (sync_due < due)
             due = sync_due;
+        if (space_due < due)
+            due = space_due;
         if (due <= now)
             break;
         if (empty && idle_step(writer, now, &due))
@@ -213,7 +215,7 @@ static enum tide_status batch_take(struct writer *writer, struct batch *batch, s
         struct record *replaced;
         struct record *block = channel_receive(channel, &replaced);
         size_t bytes = record_size(block);
-        if (!frame_reserve(writer, batch->frame_bytes + bytes))
+        if (!frame_reserve(writer, batch->frame_bytes + bytes + CHAIN_HASH_BYTES))
             return error_set(error, TIDE_MEMORY, "%s: out of memory for a batch", engine->directory);
         struct record *copy = (struct record *)(void *)(writer->frame + batch->frame_bytes);
         memcpy(copy, block, bytes);
@@ -310,10 +312,13 @@ static enum tide_status writer_step(struct writer *writer, struct tide_error *er
         atomic_fetch_add_explicit(&engine->batches, 1, memory_order_relaxed);
         atomic_fetch_add_explicit(&engine->bytes_written, batch.frame_bytes, memory_order_relaxed);
         batch_retire(writer);
+        space_keep(engine); /* before the room is given back that the batch had */
         channel_release(&engine->channel, batch.block_bytes, batch.events);
         watermarks_raise(engine, written); /* after the release: it also tells listeners of the room */
         snapshot_note_bytes(engine, batch.frame_bytes);
         retention_note(engine);
+    } else {
+        space_keep(engine);
     }
     pthread_mutex_lock(&engine->mutex);
     bool sync = sync_wanted(engine) || (engine->options.sync == TIDE_SYNC_BATCH && written > log_durable(engine->log));

@@ -116,7 +116,7 @@ describe("snapshots", function()
       assert.equal(270, db:stats().documents)
     end
     put(bytes:sub(1, 1000) .. string.char(bytes:byte(1001) ~ 1) .. bytes:sub(1002))
-    unfit "damaged at offset 96"
+    unfit "damaged at offset 128"
     put(bytes:sub(1, -2))
     unfit "its end is missing or damaged"
     assert.matches("its end is missing", (workspace.command("info " .. path)))

@@ -39,6 +39,9 @@ function info.main(common, arguments)
     rows[#rows + 1] = { "backup_time", when(report.backup_time_us) }
     rows[#rows + 1] = { "incomplete", report.incomplete }
   end
+  if report.chain_head then
+    for _, name in ipairs { "chain_first_seq", "chain_seq", "chain_head" } do rows[#rows + 1] = { name, report[name] } end
+  end
   if options.json then
     local parts = {}
     for _, row in ipairs(rows) do

@@ -11,7 +11,7 @@ Serves HTTP/1.1: APP.lua is called with `app` and `db` in each thread, and says 
   --token FILE              asks every request but /health for `Authorization: Bearer` and the file's content
   --log common|json         one line for each request on standard output; default: none
   --grace-s 10              time for requests under way after SIGTERM or SIGINT
-  --batch-size, --flush-interval-ms, --sync, --durability, --timeout-ms, --document-bytes-max, --read-only, ...
+  --batch-size, --flush-interval-ms, --sync, --durability, --timeout-ms, --document-bytes-max, --read-only, --hash-chain, ...
                             the options of tidemark.open, spelled with dashes
   --retain-events-per-document N, --retain-days N, --retain-log-bytes N
                             what the log keeps (see tidemark help compact), default: all
@@ -76,7 +76,7 @@ end
 local function option_spec()
   local spec = {
     db = "string", listen = "string", threads = "number", token = "string", log = "string", ["grace-s"] = "number",
-    sync = "string", durability = "string", ["read-only"] = "flag",
+    sync = "string", durability = "string", ["read-only"] = "flag", ["hash-chain"] = "flag",
     ["retain-events-per-document"] = "number", ["retain-days"] = "number", ["retain-log-bytes"] = "number",
   }
   for _, name in ipairs(engine_numbers) do spec[name] = "number" end
@@ -85,7 +85,8 @@ local function option_spec()
 end
 
 local function engine_options(common, options)
-  local result = { sync = options.sync, durability = options.durability, read_only = options["read-only"] }
+  local result = { sync = options.sync, durability = options.durability, read_only = options["read-only"],
+    hash_chain = options["hash-chain"] }
   result.retain = require "tidemark.commands.compact".retention(common, options, "retain-")
   for _, name in ipairs(engine_numbers) do result[name:gsub("-", "_")] = options[name] end
   return result

@@ -91,7 +91,8 @@ void parking_wake(struct worker *worker)
         return;
     struct tide_watermarks watermarks;
     tide_watermarks(engine, &watermarks);
-    bool failed = tide_health(engine, NULL) != TIDE_OK;
+    enum tide_status health = tide_health(engine, NULL);
+    bool failed = health != TIDE_OK && health != TIDE_FULL; /* what was accepted becomes durable on a full disk, too */
     while (worker->durable_first && (failed || worker->durable_first->durable <= watermarks.durable))
         resume(worker->durable_first);
     struct exchange *end = worker->room_last;

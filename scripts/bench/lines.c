@@ -132,6 +132,12 @@ static void line_create(bool durable)
                   (double)(store.log_bytes ? store.log_bytes() : directory_bytes(arguments.directory)) / bytes);
 }
 
+static void line_durable_chained(void)
+{
+    store.chain();
+    line_create(true);
+}
+
 static void load(void)
 {
     uint64_t threads = arguments.threads;
@@ -579,6 +585,8 @@ int main(int argc, char **argv)
         line_create(false);
     else if (strcmp(line, "durable-batch") == 0)
         line_create(true);
+    else if (strcmp(line, "durable-batch-chained") == 0 && store.chain)
+        line_durable_chained();
     else if (strcmp(line, "durable-one") == 0)
         line_durable_one();
     else if (strcmp(line, "latency") == 0)

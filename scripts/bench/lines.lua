@@ -8,7 +8,8 @@ local FEWER = { lmdb = 500000, rocksdb = 500000, wiredtiger = 500000 }
 local SCRIPTED = { "parts", "cjson", "tidemark", "table", "luasql", "tarantool" }
 
 --- Contenders that are another one's program with a line of their own.
-local ALIASES = { loop = { program = "ceiling", lines = { get = "get-loop" } } }
+local ALIASES = { loop = { program = "ceiling", lines = { get = "get-loop" } },
+  chained = { program = "tidemark", lines = { ["durable-batch"] = "durable-batch-chained" } } }
 
 local function join(...)
   local all = {}
@@ -47,7 +48,8 @@ function lines.all(options)
   add("create-one", "accepted create, one at a time", "create", documents(large // 5) .. " batch=1", STORES)
   add("create-one/100k", "accepted create, one at a time, 100,000", "create", documents(small) .. " batch=1", { "tidemark" })
   add("put-one", "accepted replacement, one at a time", "put", documents(small) .. " queries=500000", { "tidemark" })
-  add("durable-batch", "durable, batches of 1000", "durable-batch", documents(small), join(c, { "sketch" }, STORES))
+  add("durable-batch", "durable, batches of 1000", "durable-batch", documents(small), join(c, { "sketch" }, STORES,
+    { "chained" }))
   add("durable-stream", "durable, batches of 1000, the next fills while one is synced", "durable-batch",
     documents(large) .. " batch=" .. large, { "ceiling", "sketch", "tidemark" })
   for _, threads in ipairs { 1, 16, 64 } do
@@ -125,6 +127,7 @@ function lines.goals(figure, best)
     return ours and parts and c and ours * (1 / parts + 1 / c)
   end
   local best_create, ours_create = best("create/large"), figure("create/large", "tidemark", "rate")
+  local chained, unchained = figure("durable-batch", "chained", "rate"), figure("durable-batch", "tidemark", "rate")
   local update_start, update_end = of("update", "memory_start"), of("update", "memory_end")
   local update_rates = figure("update", "tidemark", "rates")
   local kept
@@ -143,6 +146,7 @@ function lines.goals(figure, best)
     { "create at half rate, longest, ms", of("latency", "max_us", 1e-3), 20 },
     { "durable batches, one filling while one is synced / ceiling", ratio("durable-stream", "ceiling"), 0.9, true },
     { "durable batches, each waited for / ceiling", ratio("durable-batch", "ceiling"), 0.9, true },
+    { "hash chain: durable batches with / without", chained and unchained and chained / unchained, 0.75, true },
     { "single durable / ceiling", ratio("durable-one/1", "ceiling"), 0.9, true },
     { "64 waiters / one", ratio("durable-one/64", "tidemark", "durable-one/1"), 20, true },
     { "get / ck_ht", ratio("get/large/uniform", "ck"), 2, true },

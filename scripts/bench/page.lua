@@ -85,21 +85,29 @@ local function percentiles(line)
   return table.concat(out, "\n")
 end
 
-local function series(line)
-  local rates, highest, points = line.contenders.tidemark.rates, 0, {}
-  for _, rate in ipairs(rates) do highest = math.max(highest, rate) end
-  for i, rate in ipairs(rates) do
-    points[i] = ("%.1f,%.1f"):format(80 + 640 * (i - 1) / math.max(1, #rates - 1), 190 - 170 * rate / highest)
+--- Values over time, evenly spaced, as a curve from 0 up to the highest.
+function page.series(values, label, unit, seconds)
+  local highest, points = 0, {}
+  for _, value in ipairs(values) do highest = math.max(highest, value) end
+  for i, value in ipairs(values) do
+    points[i] = ("%.1f,%.1f"):format(80 + 640 * (i - 1) / math.max(1, #values - 1), 190 - 170 * value / math.max(highest, 1e-9))
   end
   return table.concat({
-    '<svg class="series" viewBox="0 0 760 220" role="img" aria-label="rate over time">',
+    ('<svg class="series" viewBox="0 0 760 220" role="img" aria-label="%s">'):format(escape(label)),
     '<line class="grid" x1="80" x2="720" y1="190" y2="190"/>',
-    ('<text class="soft" x="74" y="24" text-anchor="end">%s/s</text>'):format(short(highest)),
+    ('<text class="soft" x="74" y="24" text-anchor="end">%s%s</text>'):format(short(highest), escape(unit)),
     '<text class="soft" x="74" y="194" text-anchor="end">0</text>',
-    ('<text class="soft" x="720" y="208" text-anchor="end">%g s</text>'):format(#rates / 10),
+    ('<text class="soft" x="720" y="208" text-anchor="end">%g s</text>'):format(seconds),
     ('<polyline class="curve" stroke="var(--own)" points="%s"/></svg>'):format(table.concat(points, " ")),
   }, "\n")
 end
+
+local function series(line)
+  local rates = line.contenders.tidemark.rates
+  return page.series(rates, "rate over time", "/s", #rates / 10)
+end
+
+page.style, page.escape = STYLE, escape
 
 --- The page of a report as bench.lua makes it; `report.lines` is an array.
 function page.make(report)

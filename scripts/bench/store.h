@@ -11,6 +11,7 @@ struct store {
     /* `durable`: a commit, or put_durable, returns when the disk has it. The directory exists and is empty, or holds
      * what was written before. */
     void (*open)(const char *directory, bool durable, uint64_t documents);
+    void (*chain)(void); /* before open: what is written carries a chain of hashes; NULL: not this one's line */
     void (*close)(void);
     void *(*thread_begin)(void);
     void (*thread_end)(void *thread);

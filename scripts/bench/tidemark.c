@@ -6,7 +6,7 @@
 
 static struct tide_engine *engine;
 static struct tide_collection *articles, *others;
-static bool is_durable;
+static bool is_durable, is_chained;
 
 static void check(enum tide_status status, const struct tide_error *error)
 {
@@ -18,7 +18,8 @@ static void open_engine(const char *directory, bool durable, uint64_t documents)
 {
     (void)documents;
     struct tide_options options = {.sync = durable ? TIDE_SYNC_BATCH : TIDE_SYNC_NONE,
-                                   .snapshot_log_bytes = TIDE_NO_SNAPSHOTS};
+                                   .snapshot_log_bytes = TIDE_NO_SNAPSHOTS,
+                                   .hash_chain = is_chained};
     struct tide_error error;
     is_durable = durable;
     check(tide_open(directory, &options, &engine, &error), &error);
@@ -26,6 +27,11 @@ static void open_engine(const char *directory, bool durable, uint64_t documents)
     others = tide_collection(engine, "others", 6, &error);
     if (!articles || !others)
         fail("tidemark: %s", error.message);
+}
+
+static void chain(void)
+{
+    is_chained = true;
 }
 
 static void close_engine(void)
@@ -168,6 +174,7 @@ static uint64_t history(const char *id)
 const struct store store = {.name = "tidemark",
                             .settings = "defaults; sync = none where nothing need be durable; snapshots only where a line says so",
                             .open = open_engine,
+                            .chain = chain,
                             .close = close_engine,
                             .thread_begin = thread_begin,
                             .thread_end = thread_end,

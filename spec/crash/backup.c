@@ -43,6 +43,11 @@ static void compare(const char *path, bool read_only, uint64_t seq)
         die("%s: %s", path, wrong);
     if (tide_close(engine, &error) != TIDE_OK)
         die("%s does not close: %s", path, error.message);
+    struct tide_report report;
+    if (tide_verify_chain(path, NULL, &report, chain_finding, NULL, NULL, &error) != TIDE_OK)
+        die("the chain of %s cannot be verified: %s", path, error.message);
+    if (report.frames > 0 && report.chained != hash_chain)
+        die("%s is%s chained", path, report.chained ? "" : " not");
 }
 
 /* Restores up to `to_seq` (0: all) into a new directory, and compares. */
@@ -181,12 +186,13 @@ static const struct sweep sweeps[] = {
     {"ENOSPC for good", {.kind = FAULT_ERROR, .error = ENOSPC, .for_good = true}, false},
 };
 
-static void start(const struct sweep *sweep, const char *part, uint64_t at)
+static void start(const struct sweep *sweep, const char *part, uint64_t at, uint64_t seed)
 {
     snprintf(what, sizeof what, "backup, %s, %s, call %" PRIu64, part, sweep->name, at);
     model_reset(&model);
     restored = 0;
     compacts = at * 2654435761u >> 8 & 1;
+    hash_chain = seed % 2;
     disk_create(at * 37 + (uint64_t)(sweep - sweeps) * 1000003);
 }
 
@@ -205,7 +211,7 @@ static uint64_t backup_sweep(const struct sweep *sweep, unsigned which, unsigned
     enum { WITHOUT_MAX = 20 }; /* calls in a row that cannot fail so: behind the last one */
     uint64_t points = 0, without = 0;
     for (uint64_t at = 1; without < WITHOUT_MAX; at += every) {
-        start(sweep, which == 1 ? "first" : "second", at);
+        start(sweep, which == 1 ? "first" : "second", at, at / every);
         uint64_t told;
         bool struck = workload(which, at, &sweep->fault, &told);
         without = struck ? 0 : without + every;
@@ -225,7 +231,7 @@ static uint64_t restore_sweep(const struct sweep *sweep, unsigned every)
     static const char path[] = "/there/blog";
     uint64_t points = 0;
     for (uint64_t at = 1;; at += every) {
-        start(sweep, "restoring", at);
+        start(sweep, "restoring", at, at / every);
         uint64_t told;
         workload(0, 0, &sweep->fault, &told);
         struct fault fault = sweep->fault;
@@ -273,6 +279,7 @@ void backup_all(unsigned every)
         fflush(stdout);
         points += first + second + restoring;
     }
+    hash_chain = false;
     printf("crashtest backup: %" PRIu64 " fault points, %" PRIu64
            " backups absent or incomplete, all others whole, in %.1f s\n",
            points, incomplete, now() - begin);

@@ -26,6 +26,8 @@ static const char usage[] =
     "       crashtest repairs [--every 1]\n"
     "       crashtest threads [--operations 120]\n"
     "       crashtest backup [--every 1]\n"
+    "       crashtest full [--every 1]\n"
+    "       crashtest marks\n"
     "       crashtest random [--seconds 120] [--seed N] [--runs N]\n"
     "\n"
     "The engine on a simulated disk. sweep: a fault at each call on files of a fixed workload. "
@@ -36,7 +38,9 @@ static const char usage[] =
     "repairs: a fault at each call\n"
     "of a repair, backup: of backups and restores. threads: writers and readers of the same documents, --operations "
     "thousands; the "
-    "log must be the map. Exit status: 0 all was as it must be, 1 not.\n";
+    "log must be the map. full: disks of many sizes, until nothing more fits. marks: the sync of a clean "
+    "close fails. Exit status: 0 all was as it must be, "
+    "1 not.\n";
 
 struct model model;
 char what[200];
@@ -107,6 +111,8 @@ static void check_file(void *context, const char *path, uint64_t bytes)
 {
     (void)context;
     (void)bytes;
+    if (strncmp(path, directory, strlen(directory)) != 0)
+        return;
     const char *name = strrchr(path, '/') + 1, *end = strrchr(name, '.');
     bool segment = end && strcmp(end, ".raftlog") == 0;
     bool snapshot = end && strcmp(end, ".tidesnap") == 0 && strncmp(name, "snapshot-", 9) == 0;
@@ -117,6 +123,7 @@ static void check_file(void *context, const char *path, uint64_t bytes)
 /* ---- A life of the database: from its opening to its closing, or to the machine's stop ---- */
 
 const char directory[] = "/data/blog";
+bool hash_chain, may_be_full;
 
 static uint64_t snapshots_taken, snapshots_begun_with;
 
@@ -132,7 +139,8 @@ bool life_begin(struct life *life)
     struct tide_options options = {.segment_bytes = TIDE_SEGMENT_BYTES_MIN,
                                    .flush_interval_ms = 1,
                                    .batch_size = 8,
-                                   .pending_bytes_max = 4 << 20}; /* a small channel is made sooner */
+                                   .pending_bytes_max = 4 << 20, /* a small channel is made sooner */
+                                   .hash_chain = hash_chain};
     struct tide_error error = {.message = ""};
     enum tide_status status = tide_open(directory, &options, &life->engine, &error);
     if (status != TIDE_OK && disk_struck() && fault_explains(status))
@@ -152,11 +160,13 @@ bool life_begin(struct life *life)
 }
 
 /* A snapshot, which may fail for itself; then the engine goes on. What is in it was durable. */
-static void snapshot_take(struct life *life)
+void snapshot_take(struct life *life)
 {
     struct tide_snapshot made;
     struct tide_error error = {.message = ""};
     enum tide_status status = tide_snapshot(life->engine, &made, &error);
+    if (status == TIDE_FULL && may_be_full)
+        return;
     if (status != TIDE_OK && !(disk_struck() && fault_explains(status)))
         die("a snapshot failed without a reason: %s", error.message);
     if (status != TIDE_OK)
@@ -209,6 +219,10 @@ bool operate(struct life *life)
         if (status == TIDE_OK && reached > model.acknowledged)
             model.acknowledged = reached;
     }
+    if (status == TIDE_FULL && may_be_full && written.version == 0) {
+        life->refused++;
+        return true;
+    }
     if (status != TIDE_OK && !(disk_struck() && fault_explains(status)))
         die("a write failed without a reason: %s", error.message);
     return status == TIDE_OK;
@@ -236,11 +250,14 @@ static void compact(struct life *life)
     request.retain = by_bytes ? TIDE_RETAIN_LOG_BYTES : TIDE_RETAIN_EVENTS_PER_DOCUMENT;
     request.limit = by_bytes ? TIDE_RETAIN_LOG_BYTES_MIN : events;
     life->compact_limit = by_bytes ? 1 : events;
-    model_expire(&model, life->compact_limit);
+    if (!hash_chain)
+        model_expire(&model, life->compact_limit);
     uint64_t accepted = model.accepted;
     struct tide_compaction result;
     struct tide_error error = {.message = ""};
     enum tide_status status = tide_compact(life->engine, &request, &result, &error);
+    if (hash_chain && status == TIDE_INVALID)
+        return;
     if (status != TIDE_OK && !(disk_struck() && fault_explains(status)))
         die("a compaction failed without a reason: %s", error.message);
     if (status != TIDE_OK)
@@ -290,6 +307,26 @@ bool life_run(struct life *life)
     return life_end(life) && whole;
 }
 
+void chain_finding(void *context, const struct tide_finding *finding)
+{
+    (void)context;
+    if (strcmp(finding->kind, "torn") != 0)
+        die("%s: %s at offset %" PRIu64 " of %s", finding->kind, finding->message, finding->offset, finding->file);
+}
+
+/* Whatever happened, the chain of a log is whole from its first frame on. */
+static void check_chain(void)
+{
+    struct tide_report report;
+    struct tide_error error;
+    if (tide_verify_chain(directory, NULL, &report, chain_finding, NULL, NULL, &error) != TIDE_OK)
+        die("the chain could not be verified: %s", error.message);
+    if (report.frames > 0 && (!report.chained || report.chain.first_seq != 1))
+        die("the chain begins with seq %" PRIu64, report.chain.first_seq);
+    if (report.frames > 0 && report.chain.seq != report.last_seq)
+        die("the chain ends with seq %" PRIu64 " of %" PRIu64, report.chain.seq, report.last_seq);
+}
+
 void life_healthy(uint64_t seed, bool large, unsigned operations)
 {
     struct life life = {.random = seed,
@@ -301,6 +338,8 @@ void life_healthy(uint64_t seed, bool large, unsigned operations)
     if (!life_run(&life))
         die("a life without faults was not whole");
     disk_files(check_file, NULL);
+    if (hash_chain)
+        check_chain();
 }
 
 /* ---- The sweep ---- */
@@ -309,6 +348,7 @@ struct sweep {
     const char *name;
     struct fault fault;
     bool opened_again; /* before the machine stops: what opening finds may be in the page cache alone */
+    bool hash_chain;
 };
 
 /* `round`: the same calls, and other pages and names that the machine's stop takes. */
@@ -321,6 +361,7 @@ static uint64_t sweep_run(const struct sweep *sweep, unsigned operations, unsign
         struct fault fault = sweep->fault;
         fault.at = at;
         disk_fault(&fault);
+        hash_chain = sweep->hash_chain;
         struct life life = {.random = 7,
                             .operations = operations / 2,
                             .snapshot_after = 19,
@@ -358,58 +399,24 @@ static void log_size(void *context, const char *path, uint64_t bytes)
 
 enum { END_MARK_BYTES = 48 };
 
-/* A sync that fails at the end of a life leaves the end mark in the page cache alone. Where the mark lies across the
- * end of a page, what the next life writes behind it takes only its second half to the disk. */
-static uint64_t marks_run(void)
-{
-    enum { PAGE_BYTES = 4096, MARKS = 6, LAST_CALLS = 8 };
-    uint64_t points = 0;
-    for (uint64_t seed = 1, marks = 0; marks < MARKS; seed++) {
-        uint64_t bytes = 0, calls = 0;
-        for (uint64_t at = 0; at <= calls; at = at ? at + 1 : calls - LAST_CALLS) {
-            snprintf(what, sizeof what, "an end mark across pages, seed %" PRIu64 ", call %" PRIu64, seed, at);
-            model_reset(&model);
-            disk_create(seed);
-            disk_fault(&(struct fault){.kind = FAULT_ERROR, .error = EIO, .at = at});
-            struct life life = {.random = seed, .operations = 12};
-            life_run(&life);
-            if (at == 0) {
-                disk_files(log_size, &bytes);
-                calls = disk_calls();
-            } else {
-                disk_fault(&(struct fault){0});
-                life_healthy(at + 2, false, 4);
-                disk_crash();
-                disk_restart();
-                life_healthy(at, false, 12);
-                points++;
-            }
-            disk_destroy();
-            if (bytes % PAGE_BYTES == 0 || bytes % PAGE_BYTES >= END_MARK_BYTES)
-                break;
-            marks += at == 0;
-        }
-    }
-    printf("an end mark across pages       at %" PRIu64 " calls\n", points);
-    return points;
-}
-
 static void sweep_all(unsigned operations)
 {
     static const struct sweep sweeps[] = {
-        {"the machine stops", {.kind = FAULT_CRASH}, false},
-        {"EIO once", {.kind = FAULT_ERROR, .error = EIO}, false},
-        {"EIO once, opened again", {.kind = FAULT_ERROR, .error = EIO}, true},
-        {"EIO for good", {.kind = FAULT_ERROR, .error = EIO, .for_good = true}, false},
-        {"EIO for good, opened again", {.kind = FAULT_ERROR, .error = EIO, .for_good = true}, true},
-        {"ENOSPC for good", {.kind = FAULT_ERROR, .error = ENOSPC, .for_good = true}, false},
-        {"ENOSPC for good, opened again", {.kind = FAULT_ERROR, .error = ENOSPC, .for_good = true}, true},
+        {"the machine stops", {.kind = FAULT_CRASH}, false, false},
+        {"EIO once", {.kind = FAULT_ERROR, .error = EIO}, false, false},
+        {"EIO once, opened again", {.kind = FAULT_ERROR, .error = EIO}, true, false},
+        {"EIO for good", {.kind = FAULT_ERROR, .error = EIO, .for_good = true}, false, false},
+        {"EIO for good, opened again", {.kind = FAULT_ERROR, .error = EIO, .for_good = true}, true, false},
+        {"ENOSPC for good", {.kind = FAULT_ERROR, .error = ENOSPC, .for_good = true}, false, false},
+        {"ENOSPC for good, opened again", {.kind = FAULT_ERROR, .error = ENOSPC, .for_good = true}, true, false},
+        {"the machine stops, chained", {.kind = FAULT_CRASH}, false, true},
+        {"EIO once, opened again, chained", {.kind = FAULT_ERROR, .error = EIO}, true, true},
     };
     double start = now();
-    uint64_t points = marks_run();
+    uint64_t points = 0;
     for (size_t i = 0; i < sizeof sweeps / sizeof sweeps[0]; i++) {
-        uint64_t calls = sweep_run(&sweeps[i], operations, 0);
-        printf("%-30s at each of %" PRIu64 " calls\n", sweeps[i].name, calls);
+        uint64_t calls = sweep_run(&sweeps[i], sweeps[i].hash_chain ? operations / 2 : operations, 0);
+        printf("%-32s at each of %" PRIu64 " calls\n", sweeps[i].name, calls);
         fflush(stdout);
         points += calls;
         /* What a failed opening leaves is lost or kept as the machine's stop likes: so that one is tried often. */
@@ -468,11 +475,12 @@ static void flips_all(void)
 
 /* ---- Many threads on the same documents ---- */
 
-enum { WRITERS = 3, READERS = 2 };
+enum { WRITERS = THREADS_WRITERS, READERS = 2 };
 
 static struct tide_engine *shared;
 static _Atomic bool writers_done; /* sequentially consistent: nothing depends on its speed */
 static unsigned writes_each;
+static _Atomic unsigned refusals; /* the same; because the disk was full */
 
 static void *writer_main(void *context)
 {
@@ -492,7 +500,10 @@ static void *writer_main(void *context)
                                    .value_length = length};
         struct tide_written written;
         struct tide_error error;
-        if (tide_write(collection, &write, &written, &error) != TIDE_OK)
+        enum tide_status status = tide_write(collection, &write, &written, &error);
+        if (status == TIDE_FULL && may_be_full)
+            atomic_fetch_add(&refusals, 1);
+        else if (status != TIDE_OK)
             die("a write failed: %s", error.message);
     }
     return NULL;
@@ -528,15 +539,18 @@ static void versions_read(struct tide_engine *engine, uint64_t versions[MODEL_ID
     tide_read_end(engine);
 }
 
-static void threads_all(unsigned operations)
+unsigned threads_run(unsigned operations, uint64_t capacity)
 {
     struct tide_options options = {.batch_size = 16};
     struct tide_error error;
     pthread_t threads[WRITERS + READERS];
     uint64_t before[MODEL_IDS], after[MODEL_IDS];
-    snprintf(what, sizeof what, "threads");
-    writes_each = operations * 1000;
+    snprintf(what, sizeof what, "threads, capacity %" PRIu64, capacity);
+    writes_each = operations;
+    atomic_store(&writers_done, false);
+    atomic_store(&refusals, 0);
     disk_create(1);
+    disk_capacity(capacity);
     if (tide_open(directory, &options, &shared, &error) != TIDE_OK)
         die("it does not open: %s", error.message);
     for (uintptr_t i = 0; i < WRITERS + READERS; i++)
@@ -557,6 +571,12 @@ static void threads_all(unsigned operations)
         die("%s", error.message);
     check_left_over();
     disk_destroy();
+    return atomic_load(&refusals);
+}
+
+static void threads_all(unsigned operations)
+{
+    threads_run(operations * 1000, 0);
     printf("crashtest threads: %u writes of %d threads, the log is the map\n", writes_each * WRITERS, WRITERS);
 }
 
@@ -654,6 +674,7 @@ static void random_run(uint64_t seed)
     snprintf(what, sizeof what, "random --seed %" PRIu64, seed);
     model_reset(&model);
     flipped = false;
+    hash_chain = seed % 3 == 0;
     disk_create(random_next(&random));
     if (random_below(&random, 2)) {
         struct nuisance nuisance = {.interrupted = (unsigned)random_below(&random, 30),
@@ -747,6 +768,10 @@ int main(int argc, char **argv)
         threads_all(operations);
     } else if (argc >= 2 && strcmp(argv[1], "backup") == 0) {
         backup_all(every);
+    } else if (argc >= 2 && strcmp(argv[1], "full") == 0) {
+        full_all(every);
+    } else if (argc >= 2 && strcmp(argv[1], "marks") == 0) {
+        marks_all();
     } else if (argc >= 2 && strcmp(argv[1], "random") == 0) {
         if (seed)
             random_from(seed, runs);

@@ -8,6 +8,8 @@
 extern struct model model;
 extern char what[200]; /* is being done, for a failure's message */
 extern const char directory[];
+extern bool hash_chain;  /* of all lives */
+extern bool may_be_full; /* the disk: then writes are refused */
 
 void die(const char *format, ...) __attribute__((format(printf, 1, 2), noreturn));
 double now(void); /* seconds */
@@ -23,12 +25,14 @@ struct life {
     uint64_t compact_limit;  /* of the compaction that runs */
     bool healthy;            /* no fault is planned */
     bool ended;              /* the engine has failed in the middle of a compaction */
+    unsigned refused;        /* writes for which the disk was too small */
     struct tide_engine *engine;
     struct tide_collection *collection;
 };
 
 bool life_begin(struct life *life);   /* false: it does not open, as it should not */
 bool operate(struct life *life);      /* one operation; false: the engine has failed, as it should */
+void snapshot_take(struct life *life);
 bool life_operate(struct life *life); /* all of them */
 bool life_end(struct life *life);     /* closes it; true: as it should without a fault */
 bool life_run(struct life *life);     /* a whole life; whether it ended as it should without a fault */
@@ -39,9 +43,19 @@ void life_healthy(uint64_t seed, bool large, unsigned operations);
 bool fault_explains(enum tide_status status);
 void check_left_over(void); /* no descriptor, no thread */
 
+/* For verify: nothing but a torn tail is found. */
+void chain_finding(void *context, const struct tide_finding *finding);
+
+/* Writers and readers of the same documents, `writes` by each writer, on a disk of `capacity` bytes (0: large enough).
+ * Returns how many writes were refused because it was full. */
+enum { THREADS_WRITERS = 3 };
+unsigned threads_run(unsigned writes, uint64_t capacity);
+
 /* Modes in files of their own. */
 void steps_all(unsigned operations); /* steps.c */
 void repairs_all(unsigned every);    /* repairs.c */
 void backup_all(unsigned every);     /* backup.c: at every `every`-th call of backups and restores */
+void full_all(unsigned every);       /* full.c: every `every`-th size */
+void marks_all(void);                /* marks.c */
 
 #endif

@@ -43,7 +43,7 @@ struct change {
 
 static struct {
     pthread_mutex_t mutex;
-    uint64_t random, calls, inodes;
+    uint64_t random, calls, inodes, capacity;
     struct names now, durable;
     struct change changes[CHANGES_MAX];
     unsigned change_count;
@@ -343,6 +343,35 @@ void disk_restart(void)
     pthread_mutex_unlock(&disk.mutex);
 }
 
+/* ---- Capacity ---- */
+
+static uint64_t in_pages(uint64_t bytes)
+{
+    return (bytes + PAGE - 1) / PAGE * PAGE;
+}
+
+/* How large the inode may become, at most `size`. What is open without a name counts, too. */
+static size_t size_allowed(const struct inode *inode, size_t size)
+{
+    if (disk.capacity == 0 || size <= inode->size)
+        return size;
+    uint64_t used = 0;
+    for (unsigned i = 0; i < disk.now.count; i++)
+        used += in_pages(disk.now.list[i].inode->size);
+    for (unsigned i = 0; i < DESCRIPTORS_MAX; i++) {
+        bool counted = !disk.descriptors[i];
+        for (unsigned k = 0; k < disk.now.count && !counted; k++)
+            counted = disk.now.list[k].inode == disk.descriptors[i];
+        for (unsigned k = 0; k < i && !counted; k++)
+            counted = disk.descriptors[k] == disk.descriptors[i];
+        if (!counted)
+            used += in_pages(disk.descriptors[i]->size);
+    }
+    uint64_t others = used - in_pages(inode->size), left = disk.capacity > others ? disk.capacity - others : 0;
+    left -= left % PAGE;
+    return in_pages(size) <= left ? size : left > inode->size ? (size_t)left : inode->size;
+}
+
 /* ---- Calls ---- */
 
 /* Quiet ones fail only because of a crash; those that are made once are never interrupted. */
@@ -524,6 +553,8 @@ static ssize_t disk_pwrite(void *context, int fd, const void *buffer, size_t byt
         return call_end(-1);
     }
     ssize_t done = nuisance_choose(bytes);
+    if (done > 0 && size_allowed(inode_of(fd), offset + (size_t)done) < offset + (size_t)done)
+        return call_end(fail_with(ENOSPC));
     if (done > 0)
         write_bytes(inode_of(fd), buffer, (size_t)done, offset);
     call_end(0);
@@ -589,9 +620,12 @@ static int disk_fallocate(void *context, int fd, uint64_t offset, uint64_t bytes
     if (!call_begin(CALL_WRITES, &half))
         return call_end(-1);
     struct inode *inode = inode_of(fd);
-    if (offset + bytes > inode->size)
-        inode_resize(inode, offset + bytes);
-    return call_end(0);
+    size_t allowed = size_allowed(inode, offset + bytes);
+    if (allowed < offset + bytes && random_below(&disk.random, 2))
+        return call_end(fail_with(ENOSPC));
+    if (allowed > inode->size)
+        inode_resize(inode, allowed);
+    return call_end(allowed < offset + bytes ? fail_with(ENOSPC) : 0);
 }
 
 /* Whether there are names in the directory. */
@@ -782,7 +816,7 @@ static const struct file_calls calls = {.open = disk_open,
 void disk_create(uint64_t seed)
 {
     disk.random = seed;
-    disk.calls = disk.inodes = 0;
+    disk.calls = disk.inodes = disk.capacity = 0;
     disk.fault = (struct fault){0};
     disk.nuisance = (struct nuisance){0};
     disk.crashed = disk.struck = disk.fault_begun = disk.held = false;
@@ -838,6 +872,13 @@ void disk_release(void)
     pthread_mutex_lock(&disk.mutex);
     disk.held = false;
     pthread_cond_broadcast(&disk.released);
+    pthread_mutex_unlock(&disk.mutex);
+}
+
+void disk_capacity(uint64_t bytes)
+{
+    pthread_mutex_lock(&disk.mutex);
+    disk.capacity = bytes;
     pthread_mutex_unlock(&disk.mutex);
 }
 

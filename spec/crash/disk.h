@@ -51,6 +51,10 @@ void disk_hold(uint64_t nth);
 bool disk_held(void); /* whether one waits */
 void disk_release(void);
 
+/* How many bytes all files together may have, in whole pages; 0: as many as they like. What would need more fails with
+ * ENOSPC, a preallocation perhaps after it has taken what there was. May change at any time. */
+void disk_capacity(uint64_t bytes);
+
 uint64_t disk_calls(void); /* since disk_create */
 bool disk_struck(void);    /* the fault has come */
 

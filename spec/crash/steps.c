@@ -53,6 +53,7 @@ static void callers_go_on(struct life *life, uint64_t *random)
     struct tide_watermarks before, after;
     struct tide_error error;
     tide_watermarks(life->engine, &before);
+    life->large = false; /* for more than the log has space for, writes would wait for the writer */
     for (uint64_t left = random_below(random, ACCEPTED_MAX + 1); left > 0; left--) {
         if (!operate(life))
             die("nothing is accepted while the writer stands");

@@ -132,6 +132,41 @@ static void snapshot(struct tide_engine *engine)
         fail_msg("snapshot: %s", error.message);
 }
 
+static void back_up(struct tide_engine *engine, tide_progress_function *progress)
+{
+    struct tide_backup_result result;
+    struct tide_error error;
+    if (tide_backup(engine, target, &result, progress, engine, &error) != TIDE_OK)
+        fail_msg("backup: %s", error.message);
+    assert_int_equal(result.seq, last);
+}
+
+static void restored_remove(void)
+{
+    char command[128];
+    snprintf(command, sizeof command, "rm -rf '%s'", restored);
+    assert_int_equal(system(command), 0);
+}
+
+/* `wanted` NULL: whatever it holds. */
+static void assert_restores(uint64_t to_seq, const uint64_t wanted[IDS])
+{
+    struct tide_restore_options options = {.to_seq = to_seq};
+    struct tide_restore_result result;
+    struct tide_error error;
+    struct tide_report report;
+    restored_remove();
+    if (tide_restore(target, restored, &options, &result, NULL, NULL, &error) != TIDE_OK)
+        fail_msg("restore: %s", error.message);
+    assert_int_equal(result.seq, to_seq ? to_seq : last);
+    assert_int_equal(tide_verify(restored, &report, NULL, NULL, NULL, NULL), TIDE_OK);
+    assert_int_equal(report.damages, 0);
+    struct tide_engine *engine = open_at(restored);
+    if (wanted)
+        assert_documents(engine, wanted);
+    assert_int_equal(tide_close(engine, NULL), TIDE_OK);
+}
+
 /* ---- Snapshots ---- */
 
 static void what_a_snapshot_has_stays_deleted(void **state)
@@ -194,6 +229,57 @@ static void segments_that_opening_passed_over_are_compacted_and_read(void **stat
     assert_int_equal(tide_close(engine, NULL), TIDE_OK);
 }
 
+/* ---- A chain of hashes ---- */
+
+static void nothing_of_a_chained_log_is_removed(void **state)
+{
+    (void)state;
+    struct tide_options options = {.segment_bytes = TIDE_SEGMENT_BYTES_MIN, .hash_chain = true};
+    struct tide_engine *engine;
+    struct tide_error error;
+    const struct tide_compact request = {.retain = TIDE_RETAIN_EVENTS_PER_DOCUMENT, .limit = 1};
+    assert_int_equal(tide_open(source, &options, &engine, &error), TIDE_OK);
+    write_many(engine, 0, IDS, 5);
+    assert_int_equal(tide_compact(engine, &request, NULL, &error), TIDE_INVALID);
+    assert_non_null(strstr(error.message, "hash chain"));
+    assert_int_equal(tide_compact(engine, NULL, NULL, &error), TIDE_OK); /* "all" has nothing to remove */
+    assert_int_equal(tide_close(engine, NULL), TIDE_OK);
+
+    options = (struct tide_options){.retain = TIDE_RETAIN_DAYS, .retain_limit = 1};
+    assert_int_equal(tide_open(source, &options, &engine, &error), TIDE_INVALID);
+    assert_non_null(strstr(error.message, "option retain"));
+    struct tide_report report;
+    assert_int_equal(tide_verify_chain(source, NULL, &report, NULL, NULL, NULL, &error), TIDE_OK);
+    assert_int_equal(report.chain_breaks, 0);
+    assert_int_equal(report.events, last);
+}
+
+static void a_chain_that_begins_behind_a_compaction_holds(void **state)
+{
+    (void)state;
+    struct tide_engine *engine = open_at(source);
+    write_many(engine, 0, IDS, 10);
+    assert_true(compact(engine).removed > 0);
+    uint64_t before = last;
+    assert_int_equal(tide_close(engine, NULL), TIDE_OK);
+    struct tide_options options = {.segment_bytes = TIDE_SEGMENT_BYTES_MIN, .hash_chain = true};
+    struct tide_error error;
+    assert_int_equal(tide_open(source, &options, &engine, &error), TIDE_OK);
+    write_many(engine, 0, IDS, 5);
+    back_up(engine, NULL);
+    assert_int_equal(tide_close(engine, NULL), TIDE_OK);
+    const char *paths[] = {source, target};
+    for (int i = 0; i < 2; i++) {
+        struct tide_report report;
+        assert_int_equal(tide_verify_chain(paths[i], NULL, &report, NULL, NULL, NULL, &error), TIDE_OK);
+        assert_true(report.chained);
+        assert_int_equal(report.chain_breaks, 0);
+        assert_int_equal(report.chain.first_seq, before + 1);
+    }
+    assert_restores(0, versions);
+    assert_restores(before + 1, NULL);
+}
+
 /* ---- A log that was cut behind a compaction ---- */
 
 static enum tide_status open_fault(const char *path, struct tide_error *error)
@@ -241,39 +327,6 @@ static void an_end_that_a_compaction_relied_on_is_missed(void **state)
 }
 
 /* ---- Backups and restores ---- */
-
-static void back_up(struct tide_engine *engine, tide_progress_function *progress)
-{
-    struct tide_backup_result result;
-    struct tide_error error;
-    if (tide_backup(engine, target, &result, progress, engine, &error) != TIDE_OK)
-        fail_msg("backup: %s", error.message);
-    assert_int_equal(result.seq, last);
-}
-
-static void restored_remove(void)
-{
-    char command[128];
-    snprintf(command, sizeof command, "rm -rf '%s'", restored);
-    assert_int_equal(system(command), 0);
-}
-
-static void assert_restores(uint64_t to_seq, const uint64_t wanted[IDS])
-{
-    struct tide_restore_options options = {.to_seq = to_seq};
-    struct tide_restore_result result;
-    struct tide_error error;
-    struct tide_report report;
-    restored_remove();
-    if (tide_restore(target, restored, &options, &result, NULL, NULL, &error) != TIDE_OK)
-        fail_msg("restore: %s", error.message);
-    assert_int_equal(result.seq, to_seq ? to_seq : last);
-    assert_int_equal(tide_verify(restored, &report, NULL, NULL, NULL, NULL), TIDE_OK);
-    assert_int_equal(report.damages, 0);
-    struct tide_engine *engine = open_at(restored);
-    assert_documents(engine, wanted);
-    assert_int_equal(tide_close(engine, NULL), TIDE_OK);
-}
 
 static void a_backup_follows_a_compaction_and_older_states_are_refused(void **state)
 {
@@ -407,6 +460,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup(what_a_snapshot_has_stays_deleted, begin),
         cmocka_unit_test_setup(segments_that_opening_passed_over_are_compacted_and_read, begin),
+        cmocka_unit_test_setup(nothing_of_a_chained_log_is_removed, begin),
+        cmocka_unit_test_setup(a_chain_that_begins_behind_a_compaction_holds, begin),
         cmocka_unit_test_setup(an_end_that_a_compaction_relied_on_is_missed, begin),
         cmocka_unit_test_setup(a_backup_follows_a_compaction_and_older_states_are_refused, begin),
         cmocka_unit_test_setup(a_state_is_not_restored_from_between_events_that_are_gone, begin),

@@ -98,7 +98,7 @@ static void each_field_of_a_frames_header_is_looked_at(void **state)
         size_t offset, length;
         uint64_t value;
     } bad[] = {{0, 4, 0},      {8, 4, 40}, {8, 4, FRAME_BYTES + 4}, {16, 8, 0}, {16, 8, SEQ_MAX + UINT64_C(1)},
-               {40, 4, 0x100}, {44, 4, 0}};
+               {40, 4, 0x200}, {44, 4, 0}};
     for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
         frame_make(&frame);
         frame_encode(frame.bytes, &frame.header, database_id);
