@@ -217,7 +217,7 @@ static enum tide_status break_survey(struct survey *survey, struct survey_file *
         return end_damaged(survey, file, offset, file_bytes - offset, error);
     *more = true;
     log_reader_seek(reader, frame.offset);
-    if (frame.header.first_seq < survey->expected && frame_holds_events(&frame.header)) {
+    if (frame.header.first_seq < survey->expected) {
         log_reader_seek(reader, frame.offset + frame.header.bytes);
         return damage_add(survey, file, offset, frame.offset + frame.header.bytes - offset, 0, 0,
                           "events that were there before", error);
