@@ -64,9 +64,9 @@ function lines.all(options)
       documents(large) .. " distribution=" .. distribution, readers, { keep = "large", queries_of = FEWER })
   end
   add("get/large/2", "get, copied, large, two threads", "get", documents(large) .. " threads=2",
-    join(c, { "loop", "tidemark" }, TABLES, { "lmdb" }), { keep = "large" })
+    join(c, { "loop", "tidemark" }, TABLES, { "lmdb" }), { keep = "large", queries_of = FEWER })
   add("get-many/copied", "get_many(16), copied, large", "get-many", documents(large),
-    join(c, { "sketch", "tidemark", "rocksdb" }), { keep = "large" })
+    join(c, { "sketch", "tidemark", "rocksdb" }), { keep = "large", queries_of = FEWER })
   add("get-many/viewed", "get_many(16), viewed, large", "get-many", documents(large) .. " copied=0",
     join(c, { "sketch", "tidemark" }), { keep = "large" })
   add("get-many/100k/2", "get_many(16), viewed, 100,000, two threads", "get-many",
@@ -80,7 +80,7 @@ function lines.all(options)
       documents(large) .. " seconds=2 elsewhere=" .. what[2], { "tidemark" })
   end
   for _, mix in ipairs { "A", "B", "C", "D", "F" } do
-    add("mixed/" .. mix, "YCSB " .. mix .. ", 100,000, zipf", "mixed", documents(small) .. " queries=300000 mix=" .. mix,
+    add("mixed/" .. mix, "YCSB " .. mix .. ", 100,000, zipf", "mixed", documents(small) .. " queries=100000 mix=" .. mix,
       { "tidemark", "lmdb", "rocksdb", "wiredtiger" })
   end
   for _, what in ipairs { "create_table", "create_text", "get", "get_json", "get_many", "update" } do
