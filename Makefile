@@ -51,9 +51,10 @@ run: setup ## build, then run the main job in a fresh directory under build/
 	@$(MAKE) --no-print-directory -j2 all
 	@$(LUA) scripts/main-job.lua $(B)
 
+CRASH ?= yes
 test: setup ## build, then run all specs
 	@$(MAKE) --no-print-directory -j2 all specs
-	@scripts/test $(B)
+	@CRASH=$(CRASH) scripts/test $(B)
 
 test-asan: setup ## the specs under AddressSanitizer and UndefinedBehaviorSanitizer
 	@$(MAKE) --no-print-directory -j2 B=build/asan SANITIZE=address,undefined all specs
