@@ -94,10 +94,10 @@ static const struct {
     {                                                                                                                  \
 #name, offsetof(struct tide_report, name)                                                                      \
     }
-    FIELD(segments),  FIELD(frames),        FIELD(events),         FIELD(first_seq),     FIELD(last_seq),
-    FIELD(log_bytes), FIELD(first_time_us), FIELD(last_time_us),   FIELD(created),       FIELD(updated),
-    FIELD(deleted),   FIELD(damages),       FIELD(missing_events), FIELD(torn_bytes),    FIELD(torn_offset),
-    FIELD(torn_seq),  FIELD(removed_bytes), FIELD(snapshots),      FIELD(snapshots_bad), FIELD(chain_breaks),
+    FIELD(segments),          FIELD(frames),        FIELD(events),         FIELD(first_seq),     FIELD(last_seq),
+    FIELD(log_bytes),         FIELD(first_time_us), FIELD(last_time_us),   FIELD(created),       FIELD(updated),
+    FIELD(deleted),           FIELD(damages),       FIELD(missing_events), FIELD(torn_bytes),    FIELD(torn_offset),
+    FIELD(torn_seq),          FIELD(removed_bytes), FIELD(snapshots),      FIELD(snapshots_bad), FIELD(chain_breaks),
     FIELD(chain_vouched_seq),
 #undef FIELD
 };
