@@ -27,7 +27,7 @@ static const char usage[] =
     "       crashtest threads [--operations 120]\n"
     "       crashtest backup [--every 1]\n"
     "       crashtest full [--every 1]\n"
-    "       crashtest marks\n"
+    "       crashtest marks [--every 1]\n"
     "       crashtest random [--seconds 120] [--seed N] [--runs N]\n"
     "\n"
     "The engine on a simulated disk. sweep: a fault at each call on files of a fixed workload. "
@@ -715,7 +715,7 @@ int main(int argc, char **argv)
     } else if (argc >= 2 && strcmp(argv[1], "full") == 0) {
         full_all(every);
     } else if (argc >= 2 && strcmp(argv[1], "marks") == 0) {
-        marks_all();
+        marks_all(every);
     } else if (argc >= 2 && strcmp(argv[1], "random") == 0) {
         if (seed)
             random_from(seed, runs);
