@@ -357,7 +357,7 @@ static void sweep_all(unsigned operations)
         fflush(stdout);
         points += calls;
         /* What a failed opening leaves is lost or kept as the machine's stop likes: so that one is tried often. */
-        for (unsigned round = 1; sweeps[i].opened_again && round <= ROUNDS; round++)
+        for (unsigned round = 1; sweeps[i].opened_again && !sweeps[i].hash_chain && round <= ROUNDS; round++)
             points += sweep_run(&sweeps[i], 2, round);
     }
     printf("crashtest sweep: %" PRIu64 " fault points, all as they must be, in %.1f s (%" PRIu64 " snapshots, %" PRIu64
