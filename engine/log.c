@@ -275,19 +275,25 @@ static enum tide_status log_seal(struct log *log, int next_fd, struct tide_error
     return TIDE_OK;
 }
 
+/* Begins the next segment, unless the disk has no space for it: this one has some, and grows beyond its size. */
+static enum tide_status segment_end(struct log *log, struct tide_error *error)
+{
+    int next_fd;
+    enum tide_status status = next_create(log, &next_fd, error);
+    if (status == TIDE_OK)
+        return log_seal(log, next_fd, error);
+    if (status != TIDE_FULL)
+        return status;
+    log->seal_from = log->offset + log->segment_bytes / SEALING_TRIES_A_SEGMENT;
+    return TIDE_OK;
+}
+
 enum tide_status log_append(struct log *log, uint8_t *frame, size_t bytes, uint64_t first_seq, uint32_t events,
                             struct tide_error *error)
 {
     size_t added = bytes - FRAME_HEADER_BYTES + 2 * frame_overhead(log); /* with the mark that a sealing would put */
     if (log->offset + added > log->segment_bytes && log->next_seq > log->first_seq && log->offset >= log->seal_from) {
-        int next_fd;
-        enum tide_status status = next_create(log, &next_fd, error);
-        if (status == TIDE_OK)
-            status = log_seal(log, next_fd, error);
-        else if (status == TIDE_FULL) { /* this segment has the space, and grows beyond its size */
-            log->seal_from = log->offset + log->segment_bytes / SEALING_TRIES_A_SEGMENT;
-            status = TIDE_OK;
-        }
+        enum tide_status status = segment_end(log, error);
         if (status != TIDE_OK)
             return status;
     }
