@@ -538,7 +538,8 @@ struct tide_restore_result {
 };
 
 /* Makes the directory `directory`, which must not exist or be empty, a database from the backup `backup`, or from any
- * database directory that no process has open for writing. It appears whole or not at all. `options` may be NULL.
+ * database directory that no process has open for writing. It appears whole or not at all. `options` may be NULL. A
+ * hash chain stays as it is in a whole copy; where something is left out it is computed anew, from the new id on.
  * Errors: NOT_FOUND, INVALID (the directory isn't empty, or lies in the backup; seq or time is not in the backup),
  * LOCKED, CORRUPT (the backup is damaged or incomplete), IO, FULL, MEMORY. */
 enum tide_status tide_restore(const char *backup, const char *directory, const struct tide_restore_options *options,

@@ -65,9 +65,7 @@ local function thread_main(index, settings)
     add("snapshot", function() return db:snapshot() end)
     add("compact", function() return db:compact() end)
     add("backup", function()
-      local target = settings.directory .. "/backup"
-      os.execute("rm -rf '" .. target .. "'")
-      return db:backup(target)
+      return db:backup(settings.directory .. "/backup") -- brings it up to date
     end)
     return function(done)
       local call = calls[count % math.max(#calls, 1) + 1]

@@ -108,6 +108,23 @@ describe("hash_chain", function()
     assert.has_error(function() tidemark.open(path, { hash_chain = 1 }) end)
   end)
 
+  it("holds in a backup and in what is restored whole; a part of it has a chain of its own", function()
+    local head = fill(1, 4, { hash_chain = true })
+    local backup, whole, part = workspace.path(), workspace.path(), workspace.path()
+    expect(0, ("snapshot %s"):format(path))
+    expect(0, ("backup %s %s"):format(path, backup))
+    local later = fill(5, 6)
+    expect(0, ("restore %s %s"):format(backup, whole))
+    expect(0, ("restore %s %s --to-seq 3"):format(backup, part))
+    for _, copy in ipairs { backup, whole } do
+      assert.matches("\nhead: from seq 1 to 4 ", (expect(0, "verify " .. copy .. " --head " .. head)))
+      assert.matches("\nhead: no frame ", (expect(1, "verify " .. copy .. " --head " .. later)))
+    end
+    assert.matches("\nchain: whole from seq 1 to 3, ", (expect(0, "verify --chain " .. part)))
+    assert.matches("\nhead: no frame ", (expect(1, "verify " .. part .. " --head " .. head)))
+    assert.matches("\nhead: from seq 1 to 6 ", (expect(0, "verify " .. path .. " --head " .. later)))
+  end)
+
   it("is an option of the server", function()
     local script = workspace.path():match "(.*)/" .. "/app.lua"
     workspace.write(script, "local app, db = ... app:resource('/c', db:collection 'c')")

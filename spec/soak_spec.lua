@@ -15,11 +15,17 @@ describe("the soak", function()
   end
 
   it("finds that a bounded load is bounded, and tells it", function()
-    local status, out, build = soak "--seconds 6 --rate 500 --documents 300"
+    local status, out, build = soak "--seconds 20 --rate 500 --documents 300"
     assert.equal(0, status, out)
     assert.matches("\nmemory +middle third .- bounded\ndescriptors .- bounded\ndisk [^\n]- bounded\n", out)
     local report = cjson.decode(workspace.read(build .. "/soak/report.json"))
-    assert.is_true(#report.samples >= 5 and report.writes > 100)
+    assert.is_true(#report.samples >= 15 and report.writes > 1000)
+    local calls = {}
+    for _, call in ipairs(report.maintenance) do
+      assert.is_nil(call.message)
+      calls[call.name] = (calls[call.name] or 0) + 1
+    end
+    assert.is_true(calls.snapshot >= 2 and calls.backup >= 2)
     for _, sample in ipairs(report.samples) do
       assert.is_true(sample.memory_bytes > 1 << 20 and sample.descriptors > 3 and sample.disk_bytes > 4096)
     end

@@ -56,6 +56,6 @@ void steps_all(unsigned operations); /* steps.c */
 void repairs_all(unsigned every);    /* repairs.c */
 void backup_all(unsigned every);     /* backup.c: at every `every`-th call of backups and restores */
 void full_all(unsigned every);       /* full.c: every `every`-th size */
-void marks_all(void);                /* marks.c */
+void marks_all(unsigned every);      /* marks.c: at every `every`-th place */
 
 #endif

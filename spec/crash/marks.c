@@ -71,14 +71,14 @@ static bool point_run(uint32_t length, uint64_t nth)
     return struck;
 }
 
-void marks_all(void)
+void marks_all(unsigned every)
 {
     enum { SHORTEST = PAGE - 384, LONGEST = PAGE - 192 }; /* the mark goes over from the first page to the second */
     uint64_t points = 0;
     double start = now();
     for (unsigned i = 0; i < 2; i++) {
         hash_chain = i == 1;
-        for (uint32_t length = SHORTEST; length <= LONGEST; length += 8)
+        for (uint32_t length = SHORTEST; length <= LONGEST; length += 8 * every)
             for (uint64_t nth = 1; point_run(length, nth); nth++)
                 points++;
     }

@@ -6,12 +6,14 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <inttypes.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 #include <cmocka.h>
+#include <openssl/crypto.h>
 
 #include "tidemark.h"
 
@@ -361,9 +363,86 @@ static void a_gap_breaks_the_chain_of_what_is_restored_too(void **state)
     }
 }
 
+/* ---- Out of memory ---- */
+
+static atomic_int allocations_left = INT32_MAX; /* of libcrypto, counted by any thread */
+
+static void *scarce_malloc(size_t bytes, const char *file, int line)
+{
+    (void)file;
+    (void)line;
+    return atomic_fetch_sub(&allocations_left, 1) > 0 ? malloc(bytes) : NULL;
+}
+
+static void *scarce_realloc(void *block, size_t bytes, const char *file, int line)
+{
+    (void)file;
+    (void)line;
+    return atomic_fetch_sub(&allocations_left, 1) > 0 ? realloc(block, bytes) : NULL;
+}
+
+static void scarce_free(void *block, const char *file, int line)
+{
+    (void)file;
+    (void)line;
+    free(block);
+}
+
+static enum tide_status backup_tried(struct tide_error *error)
+{
+    struct tide_backup_result result;
+    return tide_backup_directory(path, backup, &result, NULL, NULL, error);
+}
+
+static enum tide_status restore_tried(struct tide_error *error)
+{
+    struct tide_restore_options options = {.to_seq = 3};
+    struct tide_restore_result result;
+    return tide_restore(path, other, &options, &result, NULL, NULL, error);
+}
+
+static enum tide_status whole_restore_tried(struct tide_error *error)
+{
+    struct tide_restore_result result;
+    return tide_restore(path, other, NULL, &result, NULL, NULL, error);
+}
+
+static void copies_without_memory_for_sha256_are_refused(void **state)
+{
+    (void)state;
+    static enum tide_status (*const tried[])(struct tide_error * error) = {backup_tried, restore_tried,
+                                                                           whole_restore_tried};
+    char cut[128];
+    struct tide_engine *engine = opened(path, true);
+    for (uint64_t seq = 1; seq <= 5; seq++)
+        written(engine, seq, 100);
+    closed(engine);
+    snprintf(cut, sizeof cut, "%s/events.raftlog", path);
+    assert_int_equal(truncate(cut, 64 + 5 * 216), 0); /* without its mark, so that each copy makes one */
+    for (size_t i = 0; i < sizeof tried / sizeof tried[0]; i++) {
+        int failures = 0;
+        for (enum tide_status status = TIDE_MEMORY; status != TIDE_OK; failures += status != TIDE_OK) {
+            struct tide_error error = {0};
+            atomic_store(&allocations_left, failures);
+            status = tried[i](&error);
+            atomic_store(&allocations_left, INT32_MAX);
+            assert_true(status == TIDE_OK || (status == TIDE_MEMORY && strstr(error.message, "SHA-256")));
+            assert_true(failures < 100);
+        }
+        assert_true(failures >= 1);
+        if (i > 0) {
+            assert_int_equal(verified(other, NULL).chain.seq, i == 1 ? 3 : 5);
+            char command[128];
+            snprintf(command, sizeof command, "rm -rf '%s'", other);
+            assert_int_equal(system(command), 0);
+        }
+    }
+    assert_int_equal(verified(backup, NULL).chain.seq, 5);
+}
+
 int main(void)
 {
-    if (!mkdtemp(directory))
+    if (CRYPTO_set_mem_functions(scarce_malloc, scarce_realloc, scarce_free) != 1 || !mkdtemp(directory))
         return 1;
     snprintf(path, sizeof path, "%s/db", directory);
     snprintf(other, sizeof other, "%s/other", directory);
@@ -377,6 +456,7 @@ int main(void)
         TEST(a_log_that_was_not_closed_is_copied_with_a_chained_mark),
         TEST(a_restore_up_to_a_seq_is_chained_anew),
         TEST(a_gap_breaks_the_chain_of_what_is_restored_too),
+        TEST(copies_without_memory_for_sha256_are_refused),
     };
     int failures = cmocka_run_group_tests(tests, NULL, NULL);
     char command[128];
