@@ -17,7 +17,7 @@ describe("the soak", function()
   it("finds that a bounded load is bounded, and tells it", function()
     local status, out, build = soak "--seconds 20 --rate 500 --documents 300"
     assert.equal(0, status, out)
-    assert.matches("\nmemory +middle third .- bounded\ndescriptors .- bounded\ndisk [^\n]- bounded\n", out)
+    assert.matches("\nmemory +middle third .- bounded\ndescriptors .- bounded\ndisk [^\n]- bounded\np99 of writes ", out)
     local report = cjson.decode(workspace.read(build .. "/soak/report.json"))
     assert.is_true(#report.samples >= 15 and report.writes > 1000)
     local calls = {}
@@ -25,7 +25,7 @@ describe("the soak", function()
       assert.is_nil(call.message)
       calls[call.name] = (calls[call.name] or 0) + 1
     end
-    assert.is_true(calls.snapshot >= 2 and calls.backup >= 2)
+    assert.is_true(calls.snapshot >= 2 and calls.compact >= 2 and calls.backup >= 2)
     for _, sample in ipairs(report.samples) do
       assert.is_true(sample.memory_bytes > 1 << 20 and sample.descriptors > 3 and sample.disk_bytes > 4096)
     end
