@@ -175,7 +175,7 @@ bool frame_valid(const uint8_t *frame, const struct frame_header *header)
         return frame_payload_end(header) == FRAME_GAP_BYTES && header->events == 0 &&
                frame_gap_last_seq(frame) >= header->first_seq && frame_gap_last_seq(frame) <= SEQ_MAX;
     case FRAME_SPARSE:
-        return header->bytes >= FRAME_SPARSE_RECORDS && frame_gap_last_seq(frame) >= header->first_seq &&
+        return frame_payload_end(header) >= FRAME_SPARSE_RECORDS && frame_gap_last_seq(frame) >= header->first_seq &&
                frame_gap_last_seq(frame) <= SEQ_MAX &&
                records_fit(frame, header, FRAME_SPARSE_RECORDS, frame_gap_last_seq(frame));
     default: return false;

@@ -293,7 +293,7 @@ const struct record *log_frame_record(const struct log_frame *frame, size_t *off
         return NULL;
     if (frame->header.kind == FRAME_SPARSE && *offset == FRAME_HEADER_BYTES) {
         *offset = FRAME_SPARSE_RECORDS;
-        if (*offset >= frame->header.bytes)
+        if (*offset >= frame_payload_end(&frame->header))
             return NULL;
     }
     const struct record *record = (const struct record *)(const void *)(frame->bytes + *offset);
