@@ -176,13 +176,11 @@ static int database_chain_head(lua_State *L)
 
 void database_register(lua_State *L)
 {
-    static const luaL_Reg functions[] = {{"collection", collection_new},      {"close", database_close},
-                                         {"flush", database_flush},           {"wait", database_wait},
-                                         {"watermarks", database_watermarks}, {"events", database_events},
-                                         {"stats", database_stats},           {"snapshot", database_snapshot},
-                                         {"backup", database_backup},         {"compact", database_compact},
-                                         {"chain_head", database_chain_head}, {"__gc", database_finish},
-                                         {"__close", database_finish},        {"__tostring", database_tostring},
-                                         {NULL, NULL}};
+    static const luaL_Reg functions[] = {
+        {"collection", collection_new}, {"close", database_close},           {"flush", database_flush},
+        {"wait", database_wait},        {"watermarks", database_watermarks}, {"events", database_events},
+        {"stats", database_stats},      {"snapshot", database_snapshot},     {"backup", database_backup},
+        {"compact", database_compact},  {"chain_head", database_chain_head}, {"__gc", database_finish},
+        {"__close", database_finish},   {"__tostring", database_tostring},   {NULL, NULL}};
     metatable_register(L, DATABASE_TYPE, functions);
 }

@@ -1,5 +1,5 @@
 /* log_reader.c - frames of one segment, in order, through a buffer of a megabyte that grows for a larger frame. After a
- * seek only the one frame is read, for it may be all that is wanted (a document's history is scattered so).
+ * seek little more than the one frame is read, for it may be all that is wanted (a document's history is scattered so).
  *
  * Where no valid frame begins, the reader says so and stays: the caller decides whether that is the end, a torn tail or
  * damage, and may ask for the next valid frame behind it (log_reader_resync). That a stretch of document text looks
@@ -22,7 +22,7 @@ struct log_reader {
     struct segment_header header;
     bool any_database;   /* until a valid frame is found, which decides */
     uint64_t offset;     /* of the next frame */
-    bool sought;         /* until a frame was found there: nothing says that more than one will be read */
+    size_t ahead;        /* what is read at a time: little after a seek, twice as much with each frame that is found */
     uint64_t file_bytes; /* when last looked at */
     uint8_t *buffer;
     size_t capacity;
@@ -46,7 +46,7 @@ static enum tide_status file_reader_open(const char *directory, const char *name
     }
     strncpy(reader->name, name, sizeof reader->name - 1);
     reader->offset = SEGMENT_HEADER_BYTES;
-    reader->capacity = BUFFER_BYTES;
+    reader->capacity = reader->ahead = BUFFER_BYTES;
     reader->fd = file_open(path, O_RDONLY, 0);
     enum tide_status status = TIDE_OK;
     if (reader->fd == -ENOENT)
@@ -108,7 +108,7 @@ const struct segment_header *log_reader_header(const struct log_reader *reader)
 void log_reader_seek(struct log_reader *reader, uint64_t offset)
 {
     reader->offset = offset;
-    reader->sought = true;
+    reader->ahead = SOUGHT_BYTES;
 }
 
 void log_reader_forget(struct log_reader *reader)
@@ -182,9 +182,7 @@ static enum tide_status buffer_fill(struct log_reader *reader, uint64_t offset, 
         kept = (size_t)(reader->start + reader->length - offset);
         memmove(reader->buffer, reader->buffer + (offset - reader->start), kept);
     }
-    size_t room = reader->capacity;
-    if (reader->sought)
-        room = wanted > SOUGHT_BYTES ? wanted : SOUGHT_BYTES;
+    size_t room = wanted > reader->ahead ? wanted : reader->ahead;
     int64_t read = file_read(reader->fd, reader->buffer + kept, room - kept, offset + kept);
     reader->start = offset;
     reader->length = kept;
@@ -219,7 +217,9 @@ static enum log_found frame_at(struct log_reader *reader, uint64_t offset, struc
     frame->offset = offset;
     if (got < frame->header.bytes || !frame_valid(frame->bytes, &frame->header))
         return LOG_FOUND_BAD;
-    reader->any_database = reader->sought = false;
+    reader->any_database = false;
+    if (reader->ahead < BUFFER_BYTES)
+        reader->ahead *= 2;
     return LOG_FOUND_FRAME;
 }
 
@@ -227,7 +227,7 @@ static enum log_found frame_at(struct log_reader *reader, uint64_t offset, struc
 static enum log_found first_nonzero(struct log_reader *reader, uint64_t offset, struct tide_error *error)
 {
     size_t got;
-    reader->sought = false;
+    reader->ahead = BUFFER_BYTES;
     for (;; offset += got) {
         if (buffer_fill(reader, offset, 1, &got, error) != TIDE_OK)
             return LOG_FOUND_ERROR;
@@ -253,7 +253,7 @@ enum log_found log_reader_next(struct log_reader *reader, struct log_frame *fram
 
 enum log_found log_reader_resync(struct log_reader *reader, struct log_frame *frame, struct tide_error *error)
 {
-    reader->sought = false;
+    reader->ahead = BUFFER_BYTES;
     for (uint64_t offset = reader->offset + FRAME_ALIGNMENT;; offset += FRAME_ALIGNMENT) {
         size_t got;
         if (buffer_fill(reader, offset, FRAME_HEADER_BYTES, &got, error) != TIDE_OK)

@@ -49,7 +49,7 @@ struct survey {
     uint64_t expected, bytes_done, bytes_total, bytes_told;
     uint64_t durable_seq;   /* up to here a snapshot or a compaction says that all was durable */
     uint64_t compacted_seq; /* up to here a compaction does */
-    struct chain chain;    /* as of the last frame kept */
+    struct chain chain;     /* as of the last frame kept */
 };
 
 /* Empties the report; OK when `path` is a directory, else NOT_FOUND or IO. */

@@ -2,9 +2,9 @@
  *
  * It sleeps until a batch is due: batch_size events wait, or batch_bytes_max bytes, or the first one has waited for
  * flush_interval_ms, or somebody waits (for a watermark, for room, for the end). Then it takes events from the channel
- * in seq order, copies their blocks as they are into one frame, hands that to the log, raises the written watermark,
- * gives the room back, and syncs as the policy or a waiter asks. What is accepted during a sync is the next batch: that
- * is the group commit.
+ * in seq order, copies their blocks as they are into a frame or several, hands these to the log, raises the written
+ * watermark, gives the room back, and syncs as the policy or a waiter asks. What is accepted during a sync is the next
+ * batch: that is the group commit.
  *
  * While it sleeps no producer makes a system call for it but the one that completes a batch. With nothing to do it
  * looks again after each flush interval, so the deadline of an event that came meanwhile lies still ahead; after a
@@ -32,11 +32,14 @@ enum {
     IDLE_US_BEFORE_RELOCATION = 50000
 };
 
+/* A batch is one frame, or several: who looks for one event reads and checks its whole frame. */
+enum { FRAME_BYTES = 64 << 10 };
+
 struct batch {
-    uint64_t first_seq;
-    uint32_t events;
-    size_t frame_bytes;   /* header and records */
+    uint64_t next_seq;
+    uint64_t events, limit;
     uint64_t block_bytes; /* the room to give back */
+    uint64_t bytes;       /* of the frames */
 };
 
 struct writer {
@@ -202,22 +205,25 @@ static bool frame_reserve(struct writer *writer, size_t bytes)
     return true;
 }
 
-/* Takes a batch from the channel into the frame. */
-static enum tide_status batch_take(struct writer *writer, struct batch *batch, struct tide_error *error)
+static bool batch_goes_on(const struct tide_engine *engine, const struct batch *batch)
+{
+    return batch->events < batch->limit && batch->block_bytes < engine->options.batch_bytes_max;
+}
+
+/* Takes events of the batch from the channel, a frame full, and appends it to the log. */
+static enum tide_status frame_append(struct writer *writer, struct batch *batch, struct tide_error *error)
 {
     struct tide_engine *engine = writer->engine;
-    struct channel *channel = &engine->channel;
-    uint64_t pending = channel_tail(channel) - channel->head;
-    uint64_t limit = pending < engine->options.batch_size ? pending : engine->options.batch_size;
-    *batch = (struct batch){.first_seq = channel->head, .frame_bytes = FRAME_HEADER_BYTES};
-    writer->replaced_count = writer->deletion_count = 0;
-    while (batch->events < limit && batch->block_bytes < engine->options.batch_bytes_max) {
+    uint64_t first_seq = batch->next_seq;
+    size_t frame_bytes = FRAME_HEADER_BYTES;
+    uint32_t events = 0;
+    while (batch_goes_on(engine, batch) && frame_bytes < FRAME_BYTES) {
         struct record *replaced;
-        struct record *block = channel_receive(channel, &replaced);
+        struct record *block = channel_receive(&engine->channel, &replaced);
         size_t bytes = record_size(block);
-        if (!frame_reserve(writer, batch->frame_bytes + bytes + CHAIN_HASH_BYTES))
+        if (!frame_reserve(writer, frame_bytes + bytes + CHAIN_HASH_BYTES))
             return error_set(error, TIDE_MEMORY, "%s: out of memory for a batch", engine->directory);
-        struct record *copy = (struct record *)(void *)(writer->frame + batch->frame_bytes);
+        struct record *copy = (struct record *)(void *)(writer->frame + frame_bytes);
         memcpy(copy, block, bytes);
         if (copy->time_us < writer->last_time_us)
             copy->time_us = writer->last_time_us;
@@ -226,12 +232,28 @@ static enum tide_status batch_take(struct writer *writer, struct batch *batch, s
             writer->replaced[writer->replaced_count++] = replaced;
         if (block->type == TIDE_EVENT_DELETED)
             writer->deletions[writer->deletion_count++] = block;
-        if (!(PLANTED(6) && batch->events == 2)) /* the third event of a batch left out */
-            batch->frame_bytes += bytes;
+        if (!(PLANTED(6) && events == 2)) /* the third event of a frame left out */
+            frame_bytes += bytes;
         batch->block_bytes += bytes;
         batch->events++;
+        events++;
     }
-    return TIDE_OK;
+    batch->next_seq += events;
+    batch->bytes += frame_bytes;
+    return log_append(engine->log, writer->frame, frame_bytes, first_seq, events, error);
+}
+
+/* Takes a batch from the channel into the log. */
+static enum tide_status batch_append(struct writer *writer, struct batch *batch, struct tide_error *error)
+{
+    struct channel *channel = &writer->engine->channel;
+    uint64_t pending = channel_tail(channel) - channel->head, most = writer->engine->options.batch_size;
+    *batch = (struct batch){.next_seq = channel->head, .limit = pending < most ? pending : most};
+    writer->replaced_count = writer->deletion_count = 0;
+    enum tide_status status = TIDE_OK;
+    while (status == TIDE_OK && batch_goes_on(writer->engine, batch))
+        status = frame_append(writer, batch, error);
+    return status;
 }
 
 /* Hands to reclaim what the batch made superfluous. A deletion's block was never in the map. */
@@ -303,19 +325,17 @@ static enum tide_status writer_step(struct writer *writer, struct tide_error *er
         return sealed;
     if (channel_tail(&engine->channel) != engine->channel.head) {
         struct batch batch;
-        enum tide_status status = batch_take(writer, &batch, error);
-        if (status == TIDE_OK)
-            status = log_append(engine->log, writer->frame, batch.frame_bytes, batch.first_seq, batch.events, error);
+        enum tide_status status = batch_append(writer, &batch, error);
         if (status != TIDE_OK)
             return status;
-        written = batch.first_seq + batch.events - 1;
+        written = batch.next_seq - 1;
         atomic_fetch_add_explicit(&engine->batches, 1, memory_order_relaxed);
-        atomic_fetch_add_explicit(&engine->bytes_written, batch.frame_bytes, memory_order_relaxed);
+        atomic_fetch_add_explicit(&engine->bytes_written, batch.bytes, memory_order_relaxed);
         batch_retire(writer);
         space_keep(engine); /* before the room is given back that the batch had */
         channel_release(&engine->channel, batch.block_bytes, batch.events);
         watermarks_raise(engine, written); /* after the release: it also tells listeners of the room */
-        snapshot_note_bytes(engine, batch.frame_bytes);
+        snapshot_note_bytes(engine, batch.bytes);
         retention_note(engine);
     } else {
         space_keep(engine);

@@ -30,8 +30,8 @@ struct life {
     struct tide_collection *collection;
 };
 
-bool life_begin(struct life *life);   /* false: it does not open, as it should not */
-bool operate(struct life *life);      /* one operation; false: the engine has failed, as it should */
+bool life_begin(struct life *life); /* false: it does not open, as it should not */
+bool operate(struct life *life);    /* one operation; false: the engine has failed, as it should */
 void snapshot_take(struct life *life);
 bool life_operate(struct life *life); /* all of them */
 bool life_end(struct life *life);     /* closes it; true: as it should without a fault */
