@@ -27,7 +27,8 @@ describe("the command", function()
   it("helps, with examples", function()
     assert.matches("examples:", (expect(0, "help")))
     assert.equal((expect(0, "help")), (expect(0, "--help")))
-    for name in ("run load import export verify dump info repair compact snapshot backup restore bench version help"):gmatch "%S+" do
+    local names = "run load import export verify dump info repair compact snapshot backup restore bench version help"
+    for name in names:gmatch "%S+" do
       assert.matches("^usage: tidemark " .. name, (expect(0, "help " .. name)))
       assert.equal((expect(0, "help " .. name)), (expect(0, name .. " --help")))
       assert.truthy((expect(0, "help")):find("\n  " .. name, 1, true))
