@@ -33,7 +33,7 @@ enum {
 };
 
 /* A batch is one frame, or several: who looks for one event reads and checks its whole frame. */
-enum { FRAME_BYTES = 64 << 10 };
+enum { FRAME_BYTES = 128 << 10 };
 
 struct batch {
     uint64_t next_seq;
