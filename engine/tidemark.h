@@ -351,6 +351,7 @@ struct tide_compaction {
  * more. Runs in the calling thread, one at a time: a second call waits. `compact` and `result` may be NULL; after an
  * error the result tells how far it came. An error leaves every segment whole, and the engine as it was. Where the disk
  * has no space for another segment the active one is left as it is.
+ * `progress` may write and read; it may not compact or ask for a snapshot, which would wait for this compaction.
  * Errors: INVALID (the limit; a hash chain), READ_ONLY, CORRUPT, IO, FULL, FAILED, CLOSED, MEMORY. */
 enum tide_status tide_compact(struct tide_engine *engine, const struct tide_compact *compact,
                               struct tide_compaction *result, struct tide_error *error);
@@ -514,8 +515,8 @@ struct tide_backup_result {
  * interrupts a run, the target is the backup that it was, or the new one, or is told as incomplete, and another run
  * completes it. Of an engine that is open read-only: what is in the log at the call.
  * Errors: INVALID (the target is the database, lies in or around it, holds other files, is a backup of another database
- * or newer than this one), LOCKED, CORRUPT (the database, or the backup's manifest, is damaged), IO, FULL, FAILED,
- * CLOSED, MEMORY. */
+ * or newer than this one), LOCKED, BUSY (the database is compacted over and over), CORRUPT (the database, or the
+ * backup's manifest, is damaged), IO, FULL, FAILED, CLOSED, MEMORY. */
 enum tide_status tide_backup(struct tide_engine *engine, const char *target, struct tide_backup_result *result,
                              tide_progress_function *progress, void *context, struct tide_error *error);
 
@@ -540,8 +541,9 @@ struct tide_restore_result {
 /* Makes the directory `directory`, which must not exist or be empty, a database from the backup `backup`, or from any
  * database directory that no process has open for writing. It appears whole or not at all. `options` may be NULL. A
  * hash chain stays as it is in a whole copy; where something is left out it is computed anew, from the new id on.
- * Errors: NOT_FOUND, INVALID (the directory isn't empty, or lies in the backup; seq or time is not in the backup),
- * LOCKED, CORRUPT (the backup is damaged or incomplete), IO, FULL, MEMORY. */
+ * Errors: NOT_FOUND, INVALID (the directory isn't empty, or lies in the backup; seq or time is not in the backup,
+ * or lies before a compaction, which leaves of older states too little), LOCKED, CORRUPT (the backup is damaged or
+ * incomplete), IO, FULL, MEMORY. */
 enum tide_status tide_restore(const char *backup, const char *directory, const struct tide_restore_options *options,
                               struct tide_restore_result *result, tide_progress_function *progress, void *context,
                               struct tide_error *error);
