@@ -10,9 +10,15 @@ extern char what[200]; /* is being done, for a failure's message */
 extern const char directory[];
 extern bool hash_chain;  /* of all lives */
 extern bool may_be_full; /* the disk: then writes are refused */
+extern bool flipped;     /* a bit at rest, in this run: then a snapshot may be bad */
+extern uint64_t snapshots_taken, snapshots_begun_with;
+
+enum { END_MARK_BYTES = 48 }; /* of a log that isn't chained */
 
 void die(const char *format, ...) __attribute__((format(printf, 1, 2), noreturn));
 double now(void); /* seconds */
+
+void lives_begin(void); /* once, before the first: what there is now is not left over */
 
 /* A life of the database: from its opening to its closing, or to the machine's stop. */
 struct life {
@@ -51,7 +57,12 @@ void chain_finding(void *context, const struct tide_finding *finding);
 enum { THREADS_WRITERS = 3 };
 unsigned threads_run(unsigned writes, uint64_t capacity);
 
-/* Modes in files of their own. */
+/* The modes, in files of their own. */
+void sweep_all(unsigned operations);   /* sweep.c */
+void flips_all(void);                  /* flips.c */
+void threads_all(unsigned operations); /* threads.c */
+void random_for(double seconds);       /* runs.c */
+void random_from(uint64_t first, uint64_t runs);
 void steps_all(unsigned operations); /* steps.c */
 void repairs_all(unsigned every);    /* repairs.c */
 void backup_all(unsigned every);     /* backup.c: at every `every`-th call of backups and restores */
