@@ -62,6 +62,12 @@ static int system_fallocate(void *context, int fd, uint64_t offset, uint64_t byt
     return fallocate(fd, 0, (off_t)offset, (off_t)bytes);
 }
 
+static int system_write_back(void *context, int fd, uint64_t offset, uint64_t bytes)
+{
+    (void)context;
+    return sync_file_range(fd, (off_t)offset, (off_t)bytes, SYNC_FILE_RANGE_WRITE);
+}
+
 static int system_rename(void *context, const char *from, const char *to)
 {
     (void)context;
@@ -155,6 +161,7 @@ static const struct file_calls system_calls = {
     .fsync = system_fsync,
     .ftruncate = system_ftruncate,
     .fallocate = system_fallocate,
+    .write_back = system_write_back,
     .rename = system_rename,
     .unlink = system_unlink,
     .mkdir = system_mkdir,
@@ -254,6 +261,12 @@ int file_preallocate(int fd, uint64_t offset, uint64_t bytes)
 {
     int result = REPEATED(calls->fallocate(calls->context, fd, offset, bytes));
     return result == -EOPNOTSUPP || result == -ENOSYS ? 0 : result;
+}
+
+void file_write_back(int fd, uint64_t offset, uint64_t bytes)
+{
+    if (calls->write_back)
+        calls->write_back(calls->context, fd, offset, bytes);
 }
 
 int file_rename(const char *from, const char *to)

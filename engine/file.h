@@ -34,6 +34,8 @@ struct file_calls {
     int (*fsync)(void *context, int fd); /* of directories */
     int (*ftruncate)(void *context, int fd, uint64_t bytes);
     int (*fallocate)(void *context, int fd, uint64_t offset, uint64_t bytes); /* extends the file, reads as zeros */
+    /* Begins to write what is dirty, and waits for nothing; NULL: that is left to the system. */
+    int (*write_back)(void *context, int fd, uint64_t offset, uint64_t bytes);
     int (*rename)(void *context, const char *from, const char *to);
     int (*unlink)(void *context, const char *path);
     int (*mkdir)(void *context, const char *path, unsigned mode);
@@ -73,6 +75,10 @@ int file_truncate(int fd, uint64_t bytes);
 /* Reserves disk space so that [0, bytes) can be written without growing the file; 0 also where the file system cannot
  * (EOPNOTSUPP), -errno otherwise. */
 int file_preallocate(int fd, uint64_t offset, uint64_t bytes);
+
+/* Has the system begin to write [offset, offset + bytes) to the disk, so that a later file_sync has less to do. Makes
+ * nothing durable, and takes no error from file_sync: what goes wrong shows there. */
+void file_write_back(int fd, uint64_t offset, uint64_t bytes);
 int file_rename(const char *from, const char *to); /* a directory also over an empty one */
 int file_unlink(const char *path);
 

@@ -4,7 +4,9 @@
  * was accepted has its place on the disk (space.c). That alone still lets the file system note, with the first sync of
  * each block, that it isn't empty any more; where syncs come for a few kilobytes each, that note costs as much as half
  * a sync. There zeros are written ahead, so that the frames overwrite what has been written before. A frame goes out
- * with one write. Sealing, when the next frame would not fit:
+ * with one write. Where syncs are far apart the system is told every WRITE_BACK_BYTES to begin with what there is, or
+ * the sync of a sealing would have a whole segment to write, and everybody would wait for it. Sealing, when the next
+ * frame would not fit:
  *
  *   create events.raftlog.next with its header, sync it; reserve as much as this segment has
  *   write a SEALED frame, sync, cut off what was preallocated; sync the directory
@@ -30,7 +32,8 @@ enum {
     SEALING_TRIES_A_SEGMENT = 16,
     ZEROS_BYTES = 512 << 10,     /* written ahead at a time */
     SMALL_SYNC_BYTES = 64 << 10, /* for more than this in a sync, writing everything twice costs more than it saves */
-    SMALL_SYNCS = 8              /* in a row before zeros are written ahead */
+    SMALL_SYNCS = 8,             /* in a row before zeros are written ahead */
+    WRITE_BACK_BYTES = 4 << 20
 };
 
 struct log {
@@ -44,6 +47,7 @@ struct log {
     uint64_t seal_from;    /* the end before which no sealing is tried: the disk was full */
     uint64_t zeroed;       /* where the zeros written ahead end */
     uint64_t synced;       /* the offset at the last sync */
+    uint64_t written_back; /* up to here the system was told to write, or has at the last sync */
     unsigned small_syncs;  /* in a row */
     uint64_t first_seq;    /* of the active segment */
     uint64_t next_seq;
@@ -119,7 +123,7 @@ enum tide_status log_open(const char *directory, const struct log_position *posi
     memcpy(log->database_id, position->database_id, DATABASE_ID_BYTES);
     log->index = index;
     log->segment_bytes = segment_bytes;
-    log->offset = log->synced = position->offset;
+    log->offset = log->synced = log->written_back = position->offset;
     log->first_seq = position->active_first_seq;
     log->next_seq = position->next_seq;
     log->durable = position->next_seq - 1;
@@ -171,6 +175,10 @@ static enum tide_status frame_write(struct log *log, uint8_t *frame, struct fram
     if (result < 0)
         return error_system(error, -result, "%s: cannot write at offset %" PRIu64, log->active_path, log->offset);
     log->offset += header->bytes;
+    if (log->offset - log->written_back >= WRITE_BACK_BYTES) {
+        file_write_back(log->fd, log->written_back, log->offset - log->written_back);
+        log->written_back = log->offset;
+    }
     if (log->hasher)
         chain_note(&log->chain, frame, header);
     log->appended = true;
@@ -195,7 +203,7 @@ enum tide_status log_sync(struct log *log, struct tide_error *error)
     if (result < 0)
         return error_system(error, -result, "%s: cannot sync", log->active_path);
     log->small_syncs = log->offset - log->synced <= SMALL_SYNC_BYTES ? log->small_syncs + 1 : 0;
-    log->synced = log->offset;
+    log->synced = log->written_back = log->offset;
     log->figures.syncs++;
     log->figures.sync_us += now_us(CLOCK_MONOTONIC) - start_us;
     log->durable = log->next_seq - 1;
@@ -268,7 +276,7 @@ static enum tide_status log_seal(struct log *log, int next_fd, struct tide_error
     log->sealed_bytes += log->offset;
     log->figures.segments++;
     log->first_seq = log->next_seq;
-    log->offset = log->synced = SEGMENT_HEADER_BYTES;
+    log->offset = log->synced = log->written_back = SEGMENT_HEADER_BYTES;
     log->preallocated = SEGMENT_HEADER_BYTES + reserved + MARK_BYTES_MAX;
     log->zeroed = 0;
     log->seal_from = 0;

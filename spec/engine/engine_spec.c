@@ -312,6 +312,40 @@ static void a_forked_child_is_refused(void **state)
     assert_int_equal(tide_close(engine, NULL), TIDE_OK);
 }
 
+static _Atomic uint64_t written_back; /* bytes, one range behind the other */
+static _Atomic bool ranges_apart;
+
+static int counting_write_back(void *context, int fd, uint64_t offset, uint64_t bytes)
+{
+    static _Thread_local uint64_t expected;
+    if (expected != 0 && offset != expected)
+        atomic_store(&ranges_apart, true);
+    expected = offset + bytes;
+    atomic_fetch_add(&written_back, bytes);
+    return file_calls_system()->write_back(context, fd, offset, bytes);
+}
+
+/* Else a sealing has a whole segment to sync, and whoever writes waits for it. */
+static void where_nothing_is_synced_the_disk_writes_all_the_same(void **state)
+{
+    (void)state;
+    enum { VALUE_BYTES = 100000, WRITES = 200 };
+    static char value[VALUE_BYTES];
+    static struct file_calls calls;
+    calls = *file_calls_system();
+    calls.write_back = counting_write_back;
+    file_calls_use(&calls);
+    struct tide_options options = {.sync = TIDE_SYNC_NONE};
+    struct tide_engine *engine = open_with(&options);
+    struct tide_collection *collection = articles_of(engine);
+    memset(value, 'v', sizeof value - 1);
+    for (int i = 0; i < WRITES; i++)
+        assert_int_equal(write_one(collection, TIDE_PUT, "a", value, TIDE_ACCEPTED, NULL), TIDE_OK);
+    assert_int_equal(tide_close(engine, NULL), TIDE_OK);
+    assert_in_range(atomic_load(&written_back), (uint64_t)VALUE_BYTES * WRITES * 3 / 4, VALUE_BYTES * WRITES * 5 / 4);
+    assert_false(atomic_load(&ranges_apart));
+}
+
 /* A segment that says to begin with seq 40 holds nothing but an end mark for seq 5. The repair took the seqs between
  * for missing, of which there are less than none, and wrote a gap that nothing could follow. */
 static void what_a_repair_made_of_a_mark_of_earlier_seqs_opens(void **state)
@@ -351,6 +385,7 @@ int main(void)
         TEST(a_failed_sync_is_final),
         TEST(a_close_sends_waiters_home_and_keeps_their_writes),
         TEST(a_forked_child_is_refused),
+        TEST(where_nothing_is_synced_the_disk_writes_all_the_same),
         TEST(what_a_repair_made_of_a_mark_of_earlier_seqs_opens),
         TEST(a_crowd_shares_its_syncs_and_who_comes_alone_is_served),
     };
