@@ -7,7 +7,7 @@
 #include "crashtest.h"
 
 static const char usage[] =
-    "usage: crashtest sweep [--operations 120]\n"
+    "usage: crashtest sweep [--operations 120] [--every 1]\n"
     "       crashtest flips\n"
     "       crashtest steps [--operations 120]\n"
     "       crashtest repairs [--every 1]\n"
@@ -56,7 +56,7 @@ int main(int argc, char **argv)
     mallopt(M_MMAP_THRESHOLD, 32 << 20); /* a disk and its buffers thousands of times: keep their memory */
     mallopt(M_TRIM_THRESHOLD, 1 << 30);
     if (argc >= 2 && strcmp(argv[1], "sweep") == 0) {
-        sweep_all(operations);
+        sweep_all(operations, every);
     } else if (argc >= 2 && strcmp(argv[1], "flips") == 0) {
         flips_all();
     } else if (argc >= 2 && strcmp(argv[1], "steps") == 0) {

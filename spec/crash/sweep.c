@@ -14,10 +14,12 @@ struct sweep {
     bool hash_chain;
 };
 
-/* `round`: the same calls, and other pages and names that the machine's stop takes. */
-static uint64_t sweep_run(const struct sweep *sweep, unsigned operations, unsigned round)
+/* `round`: the same calls, and other pages and names that the machine's stop takes; of every `every` calls one, in each
+ * round another. Returns how many fault points that were. */
+static uint64_t sweep_run(const struct sweep *sweep, unsigned operations, unsigned round, unsigned every)
 {
-    for (uint64_t at = 1;; at++) {
+    uint64_t points = 0;
+    for (uint64_t at = 1 + round % every;; at += every) {
         snprintf(what, sizeof what, "sweep, %s, round %u, call %" PRIu64, sweep->name, round, at);
         model_reset(&model);
         disk_create(at * 31 + sweep->fault.kind + round * 1000003);
@@ -48,13 +50,14 @@ static uint64_t sweep_run(const struct sweep *sweep, unsigned operations, unsign
         life_healthy(at + 1, false, 3);
         disk_destroy();
         if (last)
-            return at - 1;
+            return points;
+        points++;
     }
 }
 
 enum { ROUNDS = 6 };
 
-void sweep_all(unsigned operations)
+void sweep_all(unsigned operations, unsigned every)
 {
     static const struct sweep sweeps[] = {
         {"the machine stops", {.kind = FAULT_CRASH}, false, false},
@@ -70,13 +73,13 @@ void sweep_all(unsigned operations)
     double start = now();
     uint64_t points = 0;
     for (size_t i = 0; i < sizeof sweeps / sizeof sweeps[0]; i++) {
-        uint64_t calls = sweep_run(&sweeps[i], sweeps[i].hash_chain ? operations / 2 : operations, 0);
-        printf("%-32s at each of %" PRIu64 " calls\n", sweeps[i].name, calls);
+        uint64_t calls = sweep_run(&sweeps[i], sweeps[i].hash_chain ? operations / 2 : operations, 0, every);
+        printf("%-32s at %" PRIu64 " calls, one of %u\n", sweeps[i].name, calls, every);
         fflush(stdout);
         points += calls;
         /* What a failed opening leaves is lost or kept as the machine's stop likes: so that one is tried often. */
         for (unsigned round = 1; sweeps[i].opened_again && !sweeps[i].hash_chain && round <= ROUNDS; round++)
-            points += sweep_run(&sweeps[i], 2, round);
+            points += sweep_run(&sweeps[i], 2, round, every);
     }
     printf("crashtest sweep: %" PRIu64 " fault points, all as they must be, in %.1f s (%" PRIu64 " snapshots, %" PRIu64
            " openings began with one)\n",
