@@ -229,6 +229,52 @@ static void segments_that_opening_passed_over_are_compacted_and_read(void **stat
     assert_int_equal(tide_close(engine, NULL), TIDE_OK);
 }
 
+/* One document that is larger than every buffer there is: in a frame, in a compacted segment, in a snapshot, in a
+ * backup. */
+static void a_document_larger_than_the_buffers_goes_all_ways(void **state)
+{
+    (void)state;
+    enum { LARGE_BYTES = 3 << 20 };
+    char *value = malloc(LARGE_BYTES);
+    assert_non_null(value);
+    for (size_t i = 0; i < LARGE_BYTES; i++)
+        value[i] = (char)('a' + i % 23);
+    struct tide_engine *engine = open_at(source);
+    const struct tide_write write = {.operation = TIDE_PUT,
+                                     .if_version = TIDE_ANY_VERSION,
+                                     .id = "large",
+                                     .id_length = 5,
+                                     .value = value,
+                                     .value_length = LARGE_BYTES};
+    struct tide_written written;
+    write_many(engine, 0, 4, 10);
+    for (int i = 0; i < 2; i++)
+        assert_int_equal(tide_write(articles(engine), &write, &written, NULL), TIDE_OK);
+    write_many(engine, 0, 4, 10);
+    assert_true(compact(engine).removed > 0);
+    snapshot(engine);
+    back_up(engine, NULL);
+    restored_remove();
+    struct tide_restore_result result;
+    assert_int_equal(tide_restore(target, restored, NULL, &result, NULL, NULL, NULL), TIDE_OK);
+    assert_int_equal(tide_close(engine, NULL), TIDE_OK);
+    const char *paths[] = {source, restored}; /* from the snapshot, and from the log */
+    for (int i = 0; i < 2; i++) {
+        engine = open_at(paths[i]);
+        struct tide_view view;
+        tide_read_begin(engine);
+        assert_int_equal(tide_get(articles(engine), "large", 5, &view), TIDE_OK);
+        assert_int_equal(view.version, written.version);
+        assert_int_equal(view.value_length, LARGE_BYTES);
+        assert_memory_equal(view.value, value, LARGE_BYTES);
+        tide_read_end(engine);
+        assert_documents(engine, versions);
+        assert_histories(engine);
+        assert_int_equal(tide_close(engine, NULL), TIDE_OK);
+    }
+    free(value);
+}
+
 /* ---- A chain of hashes ---- */
 
 static void nothing_of_a_chained_log_is_removed(void **state)
@@ -460,6 +506,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup(what_a_snapshot_has_stays_deleted, begin),
         cmocka_unit_test_setup(segments_that_opening_passed_over_are_compacted_and_read, begin),
+        cmocka_unit_test_setup(a_document_larger_than_the_buffers_goes_all_ways, begin),
         cmocka_unit_test_setup(nothing_of_a_chained_log_is_removed, begin),
         cmocka_unit_test_setup(a_chain_that_begins_behind_a_compaction_holds, begin),
         cmocka_unit_test_setup(an_end_that_a_compaction_relied_on_is_missed, begin),
