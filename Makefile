@@ -86,9 +86,10 @@ plant: setup ## whether the tests notice the bugs of engine/plant.h
 	@scripts/plant
 
 FUZZ_SECONDS ?= 60
-fuzz: setup ## libFuzzer on request parsing, JSON and the log, FUZZ_SECONDS each
+FUZZ_SEED ?= 0
+fuzz: setup ## libFuzzer on request parsing, JSON and the log, FUZZ_SECONDS each; FUZZ_SEED 0: another each time
 	@$(MAKE) --no-print-directory -j2 B=build/fuzz CC=clang CXX=clang++ SANITIZE=address,fuzzer-no-link fuzzers
-	@scripts/fuzz build/fuzz $(FUZZ_SECONDS)
+	@scripts/fuzz build/fuzz $(FUZZ_SECONDS) $(FUZZ_SEED)
 
 lint: setup ## clang-format, cppcheck and luacheck
 	@scripts/lint

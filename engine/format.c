@@ -86,7 +86,7 @@ enum tide_status segment_header_decode(const uint8_t bytes[SEGMENT_HEADER_BYTES]
     memcpy(header->database_id, bytes + 16, DATABASE_ID_BYTES);
     header->first_seq = get64(bytes + 32);
     header->created_us = get64(bytes + 40);
-    if (header->first_seq == 0 || header->first_seq > SEQ_MAX)
+    if (header->first_seq == 0 || header->first_seq > SEQ_MAX + 1)
         return error_set(error, TIDE_CORRUPT, "%s: the segment's header has an impossible seq", name);
     return TIDE_OK;
 }
@@ -137,7 +137,8 @@ bool frame_header_decode(const uint8_t bytes[FRAME_HEADER_BYTES], struct frame_h
                                     .chained = bytes[41] == FRAME_CHAINED >> 8};
     return get32(bytes + 40) == (header->kind | (header->chained ? FRAME_CHAINED : 0u)) &&
            header->bytes >= FRAME_HEADER_BYTES + (header->chained ? CHAIN_HASH_BYTES : 0) &&
-           header->bytes % FRAME_ALIGNMENT == 0 && header->first_seq > 0 && header->first_seq <= SEQ_MAX;
+           header->bytes % FRAME_ALIGNMENT == 0 && header->first_seq > 0 &&
+           header->first_seq <= SEQ_MAX + 1 - header->events && header->durable <= SEQ_MAX;
 }
 
 /* Whether records that the engine could have written fill the frame exactly from `offset` on: with seqs in a row, or in

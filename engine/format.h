@@ -21,8 +21,12 @@ enum {
     MARK_BYTES_MAX = FRAME_HEADER_BYTES + CHAIN_HASH_BYTES /* of a closed or sealed frame */
 };
 
-/* Greater seqs are damage, so that arithmetic with them can't overflow. */
+/* The highest seq of an event; a mark behind it, or the segment that comes next, says one more. What is above is
+ * damage, so that arithmetic with seqs can't overflow. */
 #define SEQ_MAX (UINT64_C(1) << 62)
+/* A log that has come further is opened for reading alone. No process lives long enough to come from here to SEQ_MAX,
+ * so that nothing has to ask while it gives seqs out. */
+#define SEQ_WRITE_MAX (SEQ_MAX / 2)
 
 /* What a frame is. */
 enum frame_kind {

@@ -415,6 +415,11 @@ static enum tide_status active_read(struct reading *reading, struct log_reader *
     if (PLANTED(10) && reading->expected > 1) /* a version given out twice */
         recovery->position.next_seq--;
     recovery->position.active_first_seq = log_reader_header(reader)->first_seq;
+    if (!recovery->read_only && reading->expected > SEQ_WRITE_MAX)
+        return error_set(told, TIDE_INVALID,
+                         "%s/%s: goes on with seq %" PRIu64
+                         ", and none above 2^61 can be written behind; it can be opened with read_only",
+                         recovery->directory, name, reading->expected);
     bool torn = found != LOG_FOUND_END;
     if (torn)
         status = tail_judge(reading, reader, found, &frame, end, told);

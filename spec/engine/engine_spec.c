@@ -15,7 +15,6 @@
 #include <unistd.h>
 
 #include "../../engine/file.h"
-#include "../../engine/format.h"
 #include "../../engine/tidemark.h"
 
 static char directory[64];
@@ -346,35 +345,6 @@ static void where_nothing_is_synced_the_disk_writes_all_the_same(void **state)
     assert_false(atomic_load(&ranges_apart));
 }
 
-/* A segment that says to begin with seq 40 holds nothing but an end mark for seq 5. The repair took the seqs between
- * for missing, of which there are less than none, and wrote a gap that nothing could follow. */
-static void what_a_repair_made_of_a_mark_of_earlier_seqs_opens(void **state)
-{
-    (void)state;
-    uint8_t bytes[SEGMENT_HEADER_BYTES + FRAME_HEADER_BYTES];
-    const struct segment_header header = {.first_seq = 40, .database_id = "an id"};
-    const struct frame_header mark = {
-        .bytes = FRAME_HEADER_BYTES, .first_seq = 5, .durable = 253, .kind = FRAME_CLOSED};
-    segment_header_encode(bytes, &header);
-    frame_encode(bytes + SEGMENT_HEADER_BYTES, &mark, header.database_id);
-    char *path = file_path(directory, "events.raftlog");
-    FILE *file = fopen(path, "wb");
-    assert_non_null(file);
-    assert_int_equal(fwrite(bytes, 1, sizeof bytes, file), sizeof bytes);
-    assert_int_equal(fclose(file), 0);
-    free(path);
-    struct tide_report report;
-    assert_int_equal(tide_repair(directory, &report, NULL, NULL, NULL, NULL), TIDE_OK);
-    assert_int_equal(report.missing_events, 39);
-    struct tide_engine *engine = open_with(NULL);
-    uint64_t version;
-    assert_int_equal(write_one(articles_of(engine), TIDE_CREATE, "a", "{}", 0, &version), TIDE_OK);
-    assert_int_equal(version, 40);
-    assert_int_equal(tide_close(engine, NULL), TIDE_OK);
-    assert_int_equal(tide_verify(directory, &report, NULL, NULL, NULL, NULL), TIDE_OK);
-    assert_int_equal(report.damages, 0);
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -386,7 +356,6 @@ int main(void)
         TEST(a_close_sends_waiters_home_and_keeps_their_writes),
         TEST(a_forked_child_is_refused),
         TEST(where_nothing_is_synced_the_disk_writes_all_the_same),
-        TEST(what_a_repair_made_of_a_mark_of_earlier_seqs_opens),
         TEST(a_crowd_shares_its_syncs_and_who_comes_alone_is_served),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

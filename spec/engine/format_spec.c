@@ -45,7 +45,7 @@ static void each_field_of_a_segments_header_is_looked_at(void **state)
     assert_int_equal(header_decoded(12, 72, 4, true), TIDE_CORRUPT);
     assert_int_equal(header_decoded(40, 3, 8, false), TIDE_CORRUPT); /* another time than was summed up */
     assert_int_equal(header_decoded(32, 0, 8, true), TIDE_CORRUPT);
-    assert_int_equal(header_decoded(32, SEQ_MAX + UINT64_C(1), 8, true), TIDE_CORRUPT);
+    assert_int_equal(header_decoded(32, SEQ_MAX + UINT64_C(2), 8, true), TIDE_CORRUPT);
 }
 
 /* ---- Frames ---- */
@@ -97,8 +97,9 @@ static void each_field_of_a_frames_header_is_looked_at(void **state)
     static const struct {
         size_t offset, length;
         uint64_t value;
-    } bad[] = {{0, 4, 0},      {8, 4, 40}, {8, 4, FRAME_BYTES + 4}, {16, 8, 0}, {16, 8, SEQ_MAX + UINT64_C(1)},
-               {40, 4, 0x200}, {44, 4, 0}};
+    } bad[] = {{0, 4, 0},        {8, 4, 40},          {8, 4, FRAME_BYTES + 4},        {16, 8, 0},
+               {16, 8, SEQ_MAX}, {16, 8, UINT64_MAX}, {32, 8, SEQ_MAX + UINT64_C(1)}, {40, 4, 0x200},
+               {44, 4, 0}};
     for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
         frame_make(&frame);
         frame_encode(frame.bytes, &frame.header, database_id);
