@@ -67,6 +67,7 @@ size_t tide_scan(struct tide_collection *collection, struct tide_cursor *cursor,
 {
     const struct record *blocks[MAP_SCAN_MAX];
     size_t count = 0;
+    cursor->done |= cursor->shard >= MAP_SHARDS; /* it may come from elsewhere */
     while (count < capacity && !cursor->done) {
         size_t wanted = capacity - count < MAP_SCAN_MAX ? capacity - count : MAP_SCAN_MAX;
         bool shard_done;

@@ -219,7 +219,7 @@ size_t tide_get_many(struct tide_collection *collection, const struct tide_key *
 uint64_t tide_count(const struct tide_collection *collection);
 
 /* A place in the iteration over a collection; start with {0}. What exists throughout is seen once, nothing twice,
- * while others write and the map grows. */
+ * while others write and the map grows. One that was made up is a place all the same, or the end. */
 struct tide_cursor {
     uint32_t shard;
     bool done;

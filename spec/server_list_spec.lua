@@ -96,6 +96,17 @@ describe("the list of a resource", function()
     end
   end)
 
+  it("comes to no harm by a cursor made up of one that it gave", function()
+    local tag, place, hash = client:ask("GET", "/many?limit=1"):json().next:match "^(%x+)%-(%x+)%-(%x+)$"
+    for _, shard in ipairs { "40", "ff", "3ff", "ffff", "ffffffff" } do -- a cursor's first part is its shard
+      local answer = client:ask("GET", ("/many?after=%s-%s-%s"):format(tag, shard, hash))
+      assert.equal(200, answer.status)
+    end
+    assert.same({}, client:ask("GET", ("/many?after=%s-ffffffff-0"):format(tag)):json().items)
+    local rest = client:ask("GET", ("/many?limit=1000&after=%s-%s-%s"):format(tag, place, hash)):json().items
+    assert.equal(249, #rest)
+  end)
+
   it("gives what exists throughout exactly once while others come and go", function()
     local writer = server:connect()
     local seen = walk("/busy", 9, false, function(page)

@@ -274,7 +274,7 @@ static bool list_run(struct exchange *exchange)
         int used = 0;
         if (length < 1 ||
             sscanf(text, "%8" SCNx32 "-%8" SCNx32 "-%16" SCNx64 "%n", &seen, &cursor.shard, &cursor.hash, &used) != 3 ||
-            used != length || seen != tag || cursor.shard >= 1024) {
+            used != length || seen != tag) {
             exchange_problem(exchange, 400, NULL, "after is not a cursor of this server; begin again without it", NULL);
             return true;
         }
