@@ -1,6 +1,6 @@
 /* collections.c - the collections of an engine: a hash table from name to collection, under a mutex. Callers look a
  * collection up once and keep it, so this is on nobody's way; a collection is never removed while the engine is open,
- * so a pointer to one needs no care. An empty one costs about 4 KiB, the shards of its map. */
+ * so a pointer to one needs no care. An empty one costs about 10 KiB, the shards of its map. */
 #include <stdlib.h>
 #include <string.h>
 

@@ -122,7 +122,7 @@ static enum tide_status recovered_apply(void *context, const struct record *reco
         struct record *block = memory_allocate(engine->memory, bytes);
         if (block && (old || map_reserve(collection->map, &place))) {
             memcpy(block, record, bytes);
-            map_set(&place, block);
+            map_set(collection->map, &place, block);
         } else {
             memory_free(engine->memory, block, bytes);
             old = NULL;

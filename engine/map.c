@@ -1,17 +1,18 @@
-/* map.c - the concurrent map: 64 independent shards, each a table of tagged bucket lines.
+/* map.c - the concurrent map: 256 independent shards, each a table of tagged bucket lines.
  *
  * A bucket is one cache line of 8 slots. A slot is 0 (empty), 1 (removed), or a block's address in the lower 48 bits
  * with 16 bits of the hash above it, so that a lookup touches one bucket line and then, nearly always, only the right
- * block. A hash is used in three parts: the low 6 bits choose the shard, the next 16 are the tag, the high bits are the
- * home bucket. A full bucket overflows into the next one. Invariant: a bucket with an empty slot was never passed by an
- * insertion; hence a lookup ends at the first bucket with an empty slot, and a removal leaves "removed" behind, unless
- * its bucket has an empty slot anyway.
+ * block. A hash is used in three parts: the low 16 bits choose the shard, the next 16 are the tag, the high bits are
+ * the home bucket. A full bucket overflows into the next one. Invariant: a bucket with an empty slot was never passed
+ * by an insertion; hence a lookup ends at the first bucket with an empty slot, and a removal leaves "removed" behind,
+ * unless its bucket has an empty slot anyway.
  *
  * Writers hold the shard's lock. Readers hold nothing: a slot changes by one atomic store from empty or removed to a
  * block, from a block to its successor, or from a block to removed; a block is immutable once it is published and is
  * freed by epochs. When 70 % of the slots are in use the writer makes a new table with the blocks' addresses in it and
  * publishes that; readers of the old one see the shard as it was at that moment, which is a state it had within their
- * section. Shards grow one at a time, so the pause is that of 1/64 of the documents.
+ * section. Shards get unequal shares of the documents, so that they fill, and grow, one after the other (shard_number):
+ * a pause is that of copying one shard.
  *
  * A bucket's blocks are a range of hashes, and growth splits ranges in two: so a place in an iteration is just a hash,
  * whatever happens to the tables (map_scan). */
@@ -29,46 +30,61 @@
 
 #include "lock.h"
 
-enum { BUCKET_SLOTS = 8, TABLE_BITS_MIN = 2, TAG_SHIFT = 48, SHARD_BITS = 6, SCAN_BUCKETS_MAX = 4096 };
+enum { BUCKET_SLOTS = 8, TABLE_BITS_MIN = 2, TAG_SHIFT = 48, CHOICE_BITS = 16, SCAN_BUCKETS_MAX = 4096 };
 
 #define SLOT_EMPTY UINT64_C(0)
 #define SLOT_REMOVED UINT64_C(1)
 #define ADDRESS_MASK UINT64_C(0xffffffffffff)
-
-_Static_assert(1 << SHARD_BITS == MAP_SHARDS, "the low bits of a hash choose its shard");
 
 struct bucket {
     _Alignas(64) _Atomic uint64_t slots[BUCKET_SLOTS];
 };
 
 struct map_shard {
-    /* The buckets' address, with log2 of their number in the low 6 bits (tables are aligned to 64); 0: no table yet. */
-    _Alignas(64) _Atomic uint64_t table;
-    struct spin_lock lock;
+    _Alignas(32) struct spin_lock lock;
     /* Guarded by the lock. */
+    uint32_t number;
     uint64_t used;          /* slots that are not empty */
     _Atomic uint64_t count; /* documents; read without the lock as a figure: relaxed */
-    struct map *map;
 };
 
 struct map {
+    /* Of each shard the buckets' address, with log2 of their number in the low 6 bits (tables are aligned to 64); 0: no
+     * table yet. Apart from the locks, so that readers keep lines that only growth changes. */
+    _Alignas(64) _Atomic uint64_t tables[MAP_SHARDS];
     struct map_shard shards[MAP_SHARDS];
     struct memory *memory;
     struct reclaim *reclaim;
 };
 
-static uint64_t hash_seed;
-static pthread_once_t hash_seed_once = PTHREAD_ONCE_INIT;
+/* Which shard a hash belongs to. If all had the same share of the documents they would all be full at the same moment,
+ * and for all of them to grow takes 60 ms at a million documents. So with x the low 16 bits as a part of one, this is
+ * x (4 - x) / 3 of the shards: the last one's share is twice the first one's, which is what a table grows by, and in
+ * between they become full one after the other, whatever the number of documents. */
+static inline unsigned shard_number(uint64_t hash)
+{
+    enum { THIRD = 21845 }; /* of 2^16, rounded down */
+    uint64_t x = hash & ((1u << CHOICE_BITS) - 1);
+    return (unsigned)((x * ((UINT64_C(4) << CHOICE_BITS) - x) * THIRD) >> (3 * CHOICE_BITS - 8));
+}
 
-static void hash_seed_choose(void)
+_Static_assert(MAP_SHARDS == 1 << 8, "shard_number says one of so many");
+
+static uint64_t hash_seed;
+static uint32_t shares[MAP_SHARDS]; /* of 2^16 */
+static pthread_once_t constants_once = PTHREAD_ONCE_INIT;
+
+static void constants_make(void)
 {
     if (getrandom(&hash_seed, sizeof hash_seed, 0) != sizeof hash_seed)
         hash_seed = (uint64_t)(uintptr_t)&hash_seed; /* where the loader put us is random too */
+    for (uint64_t x = 0; x < 1u << CHOICE_BITS; x++)
+        shares[shard_number(x)]++;
 }
 
 void map_init(void)
 {
-    pthread_once(&hash_seed_once, hash_seed_choose);
+    pthread_once(&constants_once, constants_make);
 }
 
 struct map *map_create(struct memory *memory, struct reclaim *reclaim)
@@ -80,7 +96,7 @@ struct map *map_create(struct memory *memory, struct reclaim *reclaim)
     map->memory = memory;
     map->reclaim = reclaim;
     for (int i = 0; i < MAP_SHARDS; i++)
-        map->shards[i].map = map;
+        map->shards[i].number = (uint32_t)i;
     return map;
 }
 
@@ -98,7 +114,7 @@ uint64_t map_hash(const char *id, size_t id_length)
 
 static inline uint64_t slot_tag(uint64_t hash)
 {
-    return (hash >> SHARD_BITS) << TAG_SHIFT;
+    return (hash >> CHOICE_BITS) << TAG_SHIFT;
 }
 
 static inline uint64_t slot_make(uint64_t hash, const struct record *block)
@@ -227,27 +243,22 @@ table_find(uint64_t table, uint64_t hash, const char *id, size_t id_length, stru
     }
 }
 
-static inline const struct map_shard *shard_of(const struct map *map, uint64_t hash)
-{
-    return &map->shards[hash & (MAP_SHARDS - 1)];
-}
-
-static inline uint64_t shard_table(const struct map_shard *shard)
+static inline uint64_t table_of(const struct map *map, uint64_t hash)
 {
     /* Acquire; pairs with the release in shard_rebuild: the new table is filled. */
-    return atomic_load_explicit(&shard->table, memory_order_acquire);
+    return atomic_load_explicit(&map->tables[shard_number(hash)], memory_order_acquire);
 }
 
 void map_prefetch(const struct map *map, uint64_t hash)
 {
-    uint64_t table = shard_table(shard_of(map, hash));
+    uint64_t table = table_of(map, hash);
     if (table)
         __builtin_prefetch(&table_buckets(table)[home_bucket(hash, table_bits(table))]);
 }
 
 void map_prefetch_block(const struct map *map, uint64_t hash)
 {
-    uint64_t table = shard_table(shard_of(map, hash));
+    uint64_t table = table_of(map, hash);
     if (!table)
         return;
     struct bucket *bucket = &table_buckets(table)[home_bucket(hash, table_bits(table))];
@@ -261,7 +272,7 @@ void map_prefetch_block(const struct map *map, uint64_t hash)
 
 const struct record *map_get(const struct map *map, uint64_t hash, const char *id, size_t id_length)
 {
-    uint64_t table = shard_table(shard_of(map, hash));
+    uint64_t table = table_of(map, hash);
     struct record *block;
     if (!table || !table_find(table, hash, id, id_length, &block, true))
         return NULL;
@@ -278,12 +289,17 @@ uint64_t map_count(const struct map *map)
 
 /* ---- Writers ---- */
 
+/* With the shard's lock. Relaxed: tables and slots change under it alone. */
+static inline uint64_t table_locked(const struct map *map, const struct map_shard *shard)
+{
+    return atomic_load_explicit(&map->tables[shard->number], memory_order_relaxed);
+}
+
 void map_lock(struct map *map, uint64_t hash, const char *id, size_t id_length, struct map_place *place)
 {
-    struct map_shard *shard = &map->shards[hash & (MAP_SHARDS - 1)];
+    struct map_shard *shard = &map->shards[shard_number(hash)];
     spin_lock_take(&shard->lock);
-    /* Relaxed: tables and slots change under the lock alone. */
-    uint64_t table = atomic_load_explicit(&shard->table, memory_order_relaxed);
+    uint64_t table = table_locked(map, shard);
     *place = (struct map_place){.shard = shard, .hash = hash};
     if (table)
         place->slot = table_find(table, hash, id, id_length, &place->block, false);
@@ -316,8 +332,8 @@ static uint64_t slots_usable(unsigned bits)
     return (BUCKET_SLOTS * 7 * (UINT64_C(1) << bits)) / 10;
 }
 
-/* Copies what is in use from one table to another. The blocks' headers are needed for their hashes and are cold, so
- * they are asked for some slots ahead. */
+/* Copies what is in use from one table to another. The blocks' ids are needed for their hashes and are cold, so they
+ * are asked for some slots ahead; most reach into a block's second line. */
 static void table_copy(uint64_t from, uint64_t to)
 {
     struct bucket *buckets = table_buckets(from);
@@ -326,8 +342,10 @@ static void table_copy(uint64_t from, uint64_t to)
         enum { AHEAD = 24 };
         if (i + AHEAD < total) {
             uint64_t next = i + AHEAD;
-            __builtin_prefetch(slot_block(
-                atomic_load_explicit(&buckets[next / BUCKET_SLOTS].slots[next % BUCKET_SLOTS], memory_order_relaxed)));
+            const char *block = (const char *)slot_block(
+                atomic_load_explicit(&buckets[next / BUCKET_SLOTS].slots[next % BUCKET_SLOTS], memory_order_relaxed));
+            __builtin_prefetch(block);
+            __builtin_prefetch(block + 64);
         }
         uint64_t slot = atomic_load_explicit(&buckets[i / BUCKET_SLOTS].slots[i % BUCKET_SLOTS], memory_order_relaxed);
         if (!slot_in_use(slot))
@@ -341,10 +359,9 @@ static void table_copy(uint64_t from, uint64_t to)
 
 /* Gives the shard a table that suits the number of its documents, or `room` when that is more: larger, smaller, or only
  * free of removed slots. */
-static bool shard_rebuild(struct map_shard *shard, uint64_t room)
+static bool shard_rebuild(struct map *map, struct map_shard *shard, uint64_t room)
 {
-    struct map *map = shard->map;
-    uint64_t old = atomic_load_explicit(&shard->table, memory_order_relaxed);
+    uint64_t old = table_locked(map, shard);
     uint64_t count = atomic_load_explicit(&shard->count, memory_order_relaxed);
     unsigned bits = TABLE_BITS_MIN;
     while (slots_usable(bits) < count + count / 3 + 4 || slots_usable(bits) < room)
@@ -357,8 +374,8 @@ static bool shard_rebuild(struct map_shard *shard, uint64_t room)
     if (old)
         table_copy(old, table);
     shard->used = count;
-    /* Release; pairs with the acquire in shard_table. */
-    atomic_store_explicit(&shard->table, table, memory_order_release);
+    /* Release; pairs with the acquire in table_of. */
+    atomic_store_explicit(&map->tables[shard->number], table, memory_order_release);
     if (old && map->reclaim)
         reclaim_table(map->reclaim, table_buckets(old), sizeof(struct bucket) << table_bits(old));
     else if (old)
@@ -368,36 +385,36 @@ static bool shard_rebuild(struct map_shard *shard, uint64_t room)
 
 bool map_reserve(struct map *map, struct map_place *place)
 {
-    (void)map;
     struct map_shard *shard = place->shard;
-    uint64_t table = atomic_load_explicit(&shard->table, memory_order_relaxed);
+    uint64_t table = table_locked(map, shard);
     if (table && shard->used + 1 <= slots_usable(table_bits(table)))
         return true;
-    return shard_rebuild(shard, 0);
+    return shard_rebuild(map, shard, 0);
 }
 
 bool map_reserve_many(struct map *map, uint64_t count)
 {
-    /* Hashes spread the documents over the shards; one that gets more than a sixteenth above its share grows. */
-    uint64_t room = count / MAP_SHARDS + count / MAP_SHARDS / 16 + 16;
     bool done = true;
     for (int i = 0; i < MAP_SHARDS && done && count > 0; i++) {
+        /* Hashes spread the documents over the shards; one that gets more than a sixteenth above its share grows. */
+        uint64_t share = (count >> CHOICE_BITS) * shares[i] + ((count & 0xffff) * shares[i] >> CHOICE_BITS);
+        uint64_t room = share + share / 16 + 16;
         struct map_shard *shard = &map->shards[i];
         spin_lock_take(&shard->lock);
-        uint64_t table = atomic_load_explicit(&shard->table, memory_order_relaxed);
+        uint64_t table = table_locked(map, shard);
         if (!table || slots_usable(table_bits(table)) < room)
-            done = shard_rebuild(shard, room);
+            done = shard_rebuild(map, shard, room);
         spin_lock_give(&shard->lock);
     }
     return done;
 }
 
-void map_set(struct map_place *place, struct record *block)
+void map_set(struct map *map, struct map_place *place, struct record *block)
 {
     struct map_shard *shard = place->shard;
     _Atomic uint64_t *slot = place->slot;
     if (!slot) {
-        slot = table_free_slot(atomic_load_explicit(&shard->table, memory_order_relaxed), place->hash);
+        slot = table_free_slot(table_locked(map, shard), place->hash);
         if (atomic_load_explicit(slot, memory_order_relaxed) == SLOT_EMPTY)
             shard->used++;
         atomic_store_explicit(&shard->count, atomic_load_explicit(&shard->count, memory_order_relaxed) + 1,
@@ -473,7 +490,7 @@ size_t map_scan(struct map *map, unsigned shard_number, uint64_t *hash, bool *do
     if (capacity > MAP_SCAN_MAX)
         capacity = MAP_SCAN_MAX;
     spin_lock_take(&shard->lock);
-    uint64_t table = atomic_load_explicit(&shard->table, memory_order_relaxed);
+    uint64_t table = table_locked(map, shard);
     if (!table)
         *done = true;
     /* Bounded, so that a shard of mostly empty buckets isn't locked for long. */

@@ -33,7 +33,7 @@ const struct record *map_get(const struct map *map, uint64_t hash, const char *i
 
 /* Up to `capacity` (at most MAP_SCAN_MAX) blocks of a shard whose hashes are at or behind *hash, in the order of their
  * hashes; moves *hash behind the last. *done: the shard has no more. Locks the shard for a moment. */
-enum { MAP_SHARDS = 64, MAP_SCAN_MAX = 64 };
+enum { MAP_SHARDS = 256, MAP_SCAN_MAX = 64 };
 size_t map_scan(struct map *map, unsigned shard, uint64_t *hash, bool *done, const struct record **blocks,
                 size_t capacity);
 
@@ -62,7 +62,7 @@ bool map_reserve(struct map *map, struct map_place *place);
 bool map_reserve_many(struct map *map, uint64_t count);
 
 /* Publishes `block` for the id, in place of place->block where there is one. */
-void map_set(struct map_place *place, struct record *block);
+void map_set(struct map *map, struct map_place *place, struct record *block);
 
 /* Takes the id out; place->block is there. */
 void map_remove(struct map_place *place);

@@ -29,7 +29,7 @@ static bool block_move(struct tide_engine *engine, struct tide_collection *colle
     struct record *old = place.block;
     bool there = old == block;
     if (there)
-        map_set(&place, copy);
+        map_set(collection->map, &place, copy);
     map_unlock(&place);
     if (there)
         reclaim_block(engine->reclaim, old, bytes);

@@ -44,7 +44,7 @@ static enum tide_status record_enter(struct tide_engine *engine, struct tide_col
     map_lock(collection->map, hash, record_id(record), record->id_length, &place);
     bool there = place.block != NULL, room = there || map_reserve(collection->map, &place);
     if (!there && room)
-        map_set(&place, block);
+        map_set(collection->map, &place, block);
     map_unlock(&place);
     if (there || !room)
         memory_free(engine->memory, block, bytes);

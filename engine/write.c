@@ -110,7 +110,7 @@ static enum tide_status write_publish(struct tide_collection *collection, const 
         first_delete_note(collection, seq);
         map_remove(&place);
     } else {
-        map_set(&place, block);
+        map_set(collection->map, &place, block);
     }
     channel_put(channel, seq, block, old);
     map_unlock(&place);

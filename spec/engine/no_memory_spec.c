@@ -564,7 +564,7 @@ static bool map_put(struct map *map, struct memory *memory, struct reclaim *recl
     struct record *old = place.block;
     bool room = old || map_reserve(map, &place);
     if (room)
-        map_set(&place, block);
+        map_set(map, &place, block);
     map_unlock(&place);
     if (old)
         reclaim_block(reclaim, old, record_size(old));
