@@ -133,7 +133,7 @@ local function run_line(all, operation, connections, pipeline)
   local taking = {}
   for _, contender in ipairs(all) do
     if contender.serves[operation] and not contender.why_not then
-      contender:start(operation)
+      contender:begin(operation)
       provide(contender, operation)
       taking[#taking + 1] = { contender = contender, rates = {}, cpu = {}, p50 = {}, answered = 0 }
     end
@@ -204,7 +204,7 @@ local function sync_ms()
 end
 
 local function tester_against_wrk(constant)
-  constant:start()
+  constant:begin()
   local ours, theirs = {}, {}
   for round = 1, options.rounds do
     progress("tester, round %d", round)
@@ -220,7 +220,7 @@ local function tester_against_wrk(constant)
 end
 
 local function idle_bytes(tidemark, connections)
-  tidemark:start()
+  tidemark:begin()
   local before = tidemark:resident_bytes()
   local child = process.start("/bin/bash", { "-c", ("ulimit -n 30000; exec lua5.4 scripts/bench_http/idle.lua %s %d"):format(
     tidemark.url:match "%d+$", connections) })
@@ -235,7 +235,7 @@ end
 
 --- After a warm-up and then after a million more requests: bytes and descriptors that were not given back.
 local function lost_after_a_million(tidemark)
-  tidemark:start()
+  tidemark:begin()
   provide(tidemark, "get")
   local function send(requests)
     for _, each in ipairs { { "GET", "/resource/article", "" }, { "GET", "/handler/article", "" },

@@ -22,8 +22,9 @@ local function curl(arguments)
   return text
 end
 
---- A port that was free a moment ago; for those that cannot take one themselves.
-local next_port = 20000 + (os.time() % 20000)
+--- A port that was free a moment ago; for those that cannot take one themselves. Below those that the system gives to
+--- clients, for a connection may get one of them before the server has it.
+local next_port = 15000 + (os.time() % 15000)
 local function free_port()
   repeat next_port = next_port + 1 until not runs(("bash -c 'exec 3<>/dev/tcp/127.0.0.1/%d'"):format(next_port))
   return next_port
@@ -46,8 +47,26 @@ local function fresh(name)
   return path
 end
 
+--- Waits until the child answers at the port; raises with what it said when it has ended, or after 30 s.
+local function await_answer(name, child, port)
+  process.wait(30, name, function() return child.code or answers(port)() end, 50)
+  if child.code then error(("%s ended with %d: %s%s"):format(name, child.code, child.output, child.errors)) end
+end
+
 local Contender = {}
 Contender.__index = Contender
+
+--- Starts it for the operation; once more when it doesn't come up, with another port: somebody may have taken the first.
+function Contender:begin(operation)
+  local TRIES = 3
+  for try = 1, TRIES do
+    local ok, err = pcall(self.start, self, operation)
+    if ok then return end
+    self:stop()
+    if try == TRIES then error(err, 0) end
+    io.stderr:write(("%s did not come up, trying again: %s\n"):format(self.name, err))
+  end
+end
 
 function Contender:stop()
   if not self.child then return end
@@ -89,7 +108,7 @@ local function constant(answer_bytes)
     start = function(self)
       self.port = free_port()
       local child = start(self, ("%s/constant_server %d 1 %d"):format(build, self.port, answer_bytes))
-      process.wait(10, "constant_server", function() return child.code or answers(self.port)() end, 50)
+      await_answer("constant_server", child, self.port)
       self.url = "http://127.0.0.1:" .. self.port
     end,
   }
@@ -139,8 +158,8 @@ local function nginx()
       local file = assert(io.open(path .. "/nginx.conf", "w"))
       file:write((read "scripts/bench_http/nginx.conf":gsub("DIRECTORY", path):gsub("PORT", tostring(self.port))))
       file:close()
-      start(self, ("/usr/sbin/nginx -p /usr/share/nginx -c %s/nginx.conf"):format(path))
-      process.wait(30, "nginx", answers(self.port), 50)
+      local child = start(self, ("/usr/sbin/nginx -p /usr/share/nginx -c %s/nginx.conf"):format(path))
+      await_answer("nginx", child, self.port)
       self.url = "http://127.0.0.1:" .. self.port
     end,
     count = function(self) return math.tointeger(tonumber(curl(self.url .. "/count"))) end,
@@ -193,6 +212,7 @@ local function redis()
       local child = start(self, ("redis-server --port %d --bind 127.0.0.1 --dir %s --save '' --appendonly yes --appendfsync %s")
         :format(self.port, path, operation == "durable" and "always" or "everysec"))
       process.wait(30, "redis-server", function() return child.code or child.output:find "Ready to accept" end)
+      if child.code then error("redis-server: " .. child.output) end
     end,
     run = function(self, operation, article, connections, pipeline, seconds)
       local requests = math.floor((connections == 1 and 15000 or 60000) * math.max(1, pipeline / 8) * seconds)
