@@ -13,11 +13,16 @@
  * Before the file gets its name all events up to S must be durable: a snapshot is a proof that they were, and recovery
  * takes it for one. The before-images go back to the writer, who alone owns reclaim.
  *
+ * While others write, the maintenance thread works in short pieces and rests in between: where there are fewer
+ * processors than busy threads the system would take one from a writer for a whole time slice, several milliseconds,
+ * over and over.
+ *
  * The two newest snapshots are kept. A snapshot that fails leaves the engine as it was. */
 #include "snapshot.h"
 
 #include <inttypes.h>
 #include <stdlib.h>
+#include <time.h>
 
 #include "engine.h"
 #include "epoch.h"
@@ -161,6 +166,24 @@ static void images_give_back(struct tide_engine *engine, const struct snapshot_c
     pthread_mutex_unlock(&engine->mutex);
 }
 
+struct pace {
+    uint64_t begun_us, accepted; /* when the last rest was over, and the newest event then */
+};
+
+/* Between two pieces of work: rests when it is time to, and somebody has written since the last rest. */
+static void pace_keep(struct pace *pace, const struct tide_engine *engine)
+{
+    enum { WORK_US = 100, REST_US = 200 };
+    uint64_t now_us = clock_monotonic_us(), seq = accepted(engine);
+    if (now_us - pace->begun_us < WORK_US)
+        return;
+    if (seq != pace->accepted) {
+        nanosleep(&(struct timespec){.tv_nsec = REST_US * 1000}, NULL);
+        now_us = clock_monotonic_us();
+    }
+    *pace = (struct pace){now_us, seq};
+}
+
 /* Copies documents from the cursor on, until a block is full, within one read section. False: out of memory. */
 static bool scan_step(struct tide_collection *collection, struct tide_cursor *cursor, uint64_t seq,
                       struct snapshot_output *output)
@@ -192,8 +215,10 @@ static enum tide_status collection_scan(struct tide_collection *collection, uint
                                         struct snapshot_output *output, struct tide_error *error)
 {
     struct tide_cursor cursor = {0};
+    struct pace pace = {0};
     enum tide_status status = TIDE_OK;
     while (!cursor.done && status == TIDE_OK) {
+        pace_keep(&pace, collection->engine);
         if (!scan_step(collection, &cursor, seq, output))
             return error_set(error, TIDE_MEMORY, "out of memory for a snapshot");
         if (snapshot_output_full(output)) {
@@ -210,7 +235,9 @@ static enum tide_status images_write(struct tide_engine *engine, const struct sn
 {
     enum tide_status status = TIDE_OK;
     struct tide_collection *collection = NULL;
+    struct pace pace = {0};
     for (size_t i = 0; i < capture->count && status == TIDE_OK; i++) {
+        pace_keep(&pace, engine);
         const struct record *image = capture->images[i];
         if (!collection || collection->name_length != image->collection_length ||
             memcmp(collection->name, record_collection(image), collection->name_length) != 0)
