@@ -270,6 +270,12 @@ enum log_found log_reader_resync(struct log_reader *reader, struct log_frame *fr
     }
 }
 
+enum log_found log_reader_find(struct log_reader *reader, struct log_frame *frame, struct tide_error *error)
+{
+    enum log_found found = log_reader_next(reader, frame, error);
+    return found == LOG_FOUND_BAD ? log_reader_resync(reader, frame, error) : found;
+}
+
 enum log_found log_reader_seal(struct log_reader *reader, uint64_t bytes, struct log_frame *frame,
                                struct tide_error *error)
 {

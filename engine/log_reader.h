@@ -62,6 +62,10 @@ enum log_found log_reader_seal(struct log_reader *reader, uint64_t bytes, struct
  * FOUND_FRAME (log_reader_next goes on behind it), FOUND_END (there is none) or FOUND_ERROR. */
 enum log_found log_reader_resync(struct log_reader *reader, struct log_frame *frame, struct tide_error *error);
 
+/* The next valid frame at the reader's place or behind it, whatever is between: log_reader_next, and resync after BAD.
+ */
+enum log_found log_reader_find(struct log_reader *reader, struct log_frame *frame, struct tide_error *error);
+
 /* Steps through the records of a frame: `*offset` starts at FRAME_HEADER_BYTES; NULL at the end. */
 const struct record *log_frame_record(const struct log_frame *frame, size_t *offset);
 

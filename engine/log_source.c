@@ -126,7 +126,7 @@ static enum log_found tail_judge(struct log_source *source, enum log_found found
     if (found == LOG_FOUND_BAD)
         found = log_reader_resync(source->reader, frame, error);
     while (found == LOG_FOUND_FRAME && frame->header.durable < source->expected)
-        found = log_reader_resync(source->reader, frame, error);
+        found = log_reader_find(source->reader, frame, error);
     if (found != LOG_FOUND_FRAME)
         return found;
     uint64_t last = frame->header.first_seq > source->expected ? frame->header.first_seq - 1 : source->expected;

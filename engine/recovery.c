@@ -276,7 +276,7 @@ static enum tide_status tail_judge(struct reading *reading, struct log_reader *r
                          reading->recovery->directory, SEGMENT_ACTIVE_NAME, end, reading->expected, reading->durable);
     if (found == LOG_FOUND_BAD)
         found = log_reader_resync(reader, frame, told);
-    for (; found == LOG_FOUND_FRAME; found = log_reader_resync(reader, frame, told)) {
+    for (; found == LOG_FOUND_FRAME; found = log_reader_find(reader, frame, told)) {
         if (frame->header.durable < reading->expected || PLANTED(9)) /* valid durable frames cut off */
             continue;
         uint64_t last = frame->header.first_seq > reading->expected ? frame->header.first_seq - 1 : reading->expected;

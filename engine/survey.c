@@ -156,10 +156,8 @@ static enum tide_status was_durable(struct survey *survey, struct log_reader *re
         *durable = true;
         return TIDE_OK;
     }
-    enum log_found found = log_reader_next(reader, &frame, error);
-    if (found == LOG_FOUND_BAD)
-        found = log_reader_resync(reader, &frame, error);
-    for (; found == LOG_FOUND_FRAME && !*durable; found = log_reader_resync(reader, &frame, error))
+    enum log_found found;
+    while (!*durable && (found = log_reader_find(reader, &frame, error)) == LOG_FOUND_FRAME)
         *durable = frame.header.durable >= survey->expected;
     log_reader_seek(reader, offset);
     return found == LOG_FOUND_ERROR ? error->status : TIDE_OK;
@@ -208,9 +206,7 @@ static enum tide_status break_survey(struct survey *survey, struct survey_file *
         return status;
     if (!durable)
         return torn_add(survey, file, offset, file_bytes, error);
-    enum log_found found = log_reader_next(reader, &frame, error);
-    if (found == LOG_FOUND_BAD)
-        found = log_reader_resync(reader, &frame, error);
+    enum log_found found = log_reader_find(reader, &frame, error);
     if (found == LOG_FOUND_ERROR)
         return error->status;
     if (found == LOG_FOUND_END)

@@ -1,5 +1,6 @@
-/* seqs_spec.c - logs whose checksums are right and whose seqs are not, or are at their end. Nobody writes such; the
- * fuzzer of the log does, and a repair that says that all is well must leave a log that opens. */
+/* frames_spec.c - logs made by hand, frame by frame: with seqs that are out of order or at their end, as only the
+ * fuzzer writes them, and with damage at a certain frame. A repair that says that all is well must leave a log that
+ * opens. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -22,7 +23,7 @@ static char directory[64];
 static int directory_make(void **state)
 {
     (void)state;
-    strcpy(directory, "/tmp/tidemark-seqs-XXXXXX");
+    strcpy(directory, "/tmp/tidemark-frames-XXXXXX");
     return mkdtemp(directory) ? 0 : -1;
 }
 
@@ -41,8 +42,8 @@ static int directory_remove(void **state)
     return rmdir(directory);
 }
 
-/* A segment of one frame, which stands in `frame`. */
-static void segment_put(const char *name, uint64_t first_seq, const uint8_t *frame, size_t frame_bytes)
+/* A segment of one or more frames. */
+static void segment_put(const char *name, uint64_t first_seq, const uint8_t *frames, size_t frames_bytes)
 {
     uint8_t bytes[SEGMENT_HEADER_BYTES];
     struct segment_header header = {.first_seq = first_seq};
@@ -53,7 +54,7 @@ static void segment_put(const char *name, uint64_t first_seq, const uint8_t *fra
     free(path);
     assert_non_null(file);
     assert_int_equal(fwrite(bytes, 1, sizeof bytes, file), sizeof bytes);
-    assert_int_equal(fwrite(frame, 1, frame_bytes, file), frame_bytes);
+    assert_int_equal(fwrite(frames, 1, frames_bytes, file), frames_bytes);
     assert_int_equal(fclose(file), 0);
 }
 
@@ -162,6 +163,28 @@ static void a_watermark_behind_the_last_seq_is_damage(void **state)
     assert_whole();
 }
 
+/* Two frames of one batch, with the same watermark, and the mark of a clean close. When the first was damaged the mark
+ * was passed over, for it follows a frame without anything between; the tail was taken for torn, and cut. */
+static void damage_before_two_frames_and_a_mark_is_no_torn_tail(void **state)
+{
+    (void)state;
+    uint8_t frames[2 * FRAME_GAP_BYTES + FRAME_HEADER_BYTES];
+    const struct frame_header mark = {.bytes = FRAME_HEADER_BYTES, .first_seq = 3, .durable = 2, .kind = FRAME_CLOSED};
+    frame_gap_encode(frames, 1, 1, 0, database_id);
+    frame_gap_encode(frames + FRAME_GAP_BYTES, 2, 2, 0, database_id);
+    frame_encode(frames + 2 * FRAME_GAP_BYTES, &mark, database_id);
+    frames[FRAME_HEADER_BYTES] ^= 4;
+    segment_put(SEGMENT_ACTIVE_NAME, 1, frames, sizeof frames);
+    struct tide_report report;
+    assert_int_equal(opened(false), TIDE_CORRUPT);
+    assert_int_equal(tide_verify(directory, &report, NULL, NULL, NULL, NULL), TIDE_OK);
+    assert_int_equal(report.damages, 1);
+    assert_false(report.torn);
+    assert_int_equal(repaired().missing_events, 1);
+    assert_int_equal(version_written(), 3);
+    assert_whole();
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -171,6 +194,7 @@ int main(void)
         TEST(a_log_behind_the_last_seq_that_is_written_is_only_read),
         TEST(what_a_repair_made_of_a_log_with_all_seqs_is_read),
         TEST(a_watermark_behind_the_last_seq_is_damage),
+        TEST(damage_before_two_frames_and_a_mark_is_no_torn_tail),
     };
-    return cmocka_run_group_tests_name("seqs", tests, NULL, NULL);
+    return cmocka_run_group_tests_name("frames", tests, NULL, NULL);
 }
