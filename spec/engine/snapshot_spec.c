@@ -348,6 +348,9 @@ static void a_snapshot_beside_writers_is_the_log_up_to_its_seq(void **state)
     atomic_store(&writers_stop, false);
     for (uintptr_t i = 0; i < THREADS; i++)
         assert_int_equal(pthread_create(&threads[i], NULL, i < 2 ? writer_main : reader_main, (void *)(i + 1)), 0);
+    struct tide_watermarks watermarks = {0};
+    for (; watermarks.accepted == 0; tide_watermarks(shared, &watermarks)) /* until they write */
+        nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL);
     for (int i = 0; i < ROUNDS; i++) {
         seqs[i] = snapshot_take(shared).seq;
         assert_true(i == 0 || seqs[i] >= seqs[i - 1]);
