@@ -393,7 +393,7 @@ enum tide_status tide_health(struct tide_engine *engine, struct tide_error *erro
     X(durable, "seq of the newest durable event")                                                                      \
     X(documents, "documents in all collections")                                                                       \
     X(collections, "collections used so far")                                                                          \
-    X(batches, "frames with events written since opening")                                                             \
+    X(batches, "batches written since opening")                                                                        \
     X(events_written, "events written since opening")                                                                  \
     X(bytes_written, "bytes of frames written since opening")                                                          \
     X(syncs, "fdatasync calls of the log since opening")                                                               \
