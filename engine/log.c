@@ -33,7 +33,8 @@ enum {
     ZEROS_BYTES = 512 << 10,     /* written ahead at a time */
     SMALL_SYNC_BYTES = 64 << 10, /* for more than this in a sync, writing everything twice costs more than it saves */
     SMALL_SYNCS = 8,             /* in a row before zeros are written ahead */
-    WRITE_BACK_BYTES = 4 << 20
+    WRITE_BACK_BYTES = 4 << 20,
+    PAGE_BYTES = 4096
 };
 
 struct log {
@@ -159,6 +160,15 @@ static size_t frame_overhead(const struct log *log)
     return FRAME_HEADER_BYTES + (log->hasher ? CHAIN_HASH_BYTES : 0);
 }
 
+void log_write_back(struct log *log)
+{
+    uint64_t end = log->offset & ~(uint64_t)(PAGE_BYTES - 1); /* the rest of the page follows with the next frame */
+    if (end <= log->written_back)
+        return;
+    file_write_back(log->fd, log->written_back, end - log->written_back);
+    log->written_back = end;
+}
+
 /* Writes a frame that is complete but for its header, and for its hash, which header->bytes leaves out. */
 static enum tide_status frame_write(struct log *log, uint8_t *frame, struct frame_header *header,
                                     struct tide_error *error)
@@ -175,10 +185,8 @@ static enum tide_status frame_write(struct log *log, uint8_t *frame, struct fram
     if (result < 0)
         return error_system(error, -result, "%s: cannot write at offset %" PRIu64, log->active_path, log->offset);
     log->offset += header->bytes;
-    if (log->offset - log->written_back >= WRITE_BACK_BYTES) {
-        file_write_back(log->fd, log->written_back, log->offset - log->written_back);
-        log->written_back = log->offset;
-    }
+    if (log->offset - log->written_back >= WRITE_BACK_BYTES)
+        log_write_back(log);
     if (log->hasher)
         chain_note(&log->chain, frame, header);
     log->appended = true;

@@ -45,6 +45,10 @@ enum tide_status log_reserve(struct log *log, uint64_t bytes, struct tide_error 
 /* How many bytes of frames have their space. */
 uint64_t log_reserved(const struct log *log);
 
+/* Tells the system to begin with writing what was appended to the disk, which a later sync then waits less for. That it
+ * can't is left to that sync to find out. */
+void log_write_back(struct log *log);
+
 /* fdatasync of the active segment; raises log_durable to the last appended seq. Never repeated after an error. */
 enum tide_status log_sync(struct log *log, struct tide_error *error);
 

@@ -6,6 +6,10 @@
  * watermark, gives the room back, and syncs as the policy or a waiter asks. What is accepted during a sync is the next
  * batch: that is the group commit.
  *
+ * Where each batch is synced, its frames don't wait for its end: while it fills, each frame that is full is handed to
+ * the log, and the system told to begin with it, so that the sync finds only the last one still to be written. The
+ * batch stays one: watermarks, room and what it replaced wait for its end.
+ *
  * While it sleeps no producer makes a system call for it but the one that completes a batch. With nothing to do it
  * looks again after each flush interval, so the deadline of an event that came meanwhile lies still ahead; after a
  * second of that it sleeps until the next event wakes it.
@@ -35,17 +39,20 @@ enum {
 /* A batch is one frame, or several: who looks for one event reads and checks its whole frame. */
 enum { FRAME_BYTES = 128 << 10 };
 
+/* What is in the log of a batch, which is begun when there are events, and ended when it is due. */
 struct batch {
-    uint64_t next_seq;
-    uint64_t events, limit;
+    uint64_t events;
     uint64_t block_bytes; /* the room to give back */
     uint64_t bytes;       /* of the frames */
+    uint64_t due_us;      /* monotonic; when its first event will have waited long enough */
 };
 
 struct writer {
     struct tide_engine *engine;
     uint8_t *frame;
     size_t frame_capacity;
+    uint64_t frame_events; /* about so many fill a frame; UINT64_MAX: none is to go before its batch is due */
+    struct batch batch;
     struct record **replaced; /* of the batch; batch_size entries */
     struct record **deletions;
     size_t replaced_count, deletion_count;
@@ -82,21 +89,10 @@ static uint64_t wanted_sync_due_us(const struct tide_engine *engine)
     return atomic_load_explicit(&engine->arrived, memory_order_relaxed) >= engine->crowd ? 0 : engine->crowd_until_us;
 }
 
-/* When the batch at the head is due, monotonic; 0: at once, UINT64_MAX: never. Under the mutex. */
-static uint64_t batch_due_us(struct tide_engine *engine)
+/* When the event at the head will have waited for flush_interval_ms, monotonic; 0: now. */
+static uint64_t head_due_us(struct tide_engine *engine)
 {
-    struct channel *channel = &engine->channel;
-    uint64_t pending = channel_tail(channel) - channel->head;
-    uint64_t written = atomic_load_explicit(&engine->written, memory_order_relaxed);
-    uint64_t sync_due = wanted_sync_due_us(engine);
-    if (engine->stop || sync_due == 0 || snapshot_calls(engine) || engine->compaction.seal || engine->space.wanted > 0)
-        return 0;
-    if (pending == 0)
-        return sync_due;
-    if (pending >= engine->options.batch_size || engine->hurry || engine->wanted_written > written ||
-        channel_pending_bytes(channel) >= engine->options.batch_bytes_max)
-        return 0;
-    const struct record *first = channel_peek(channel);
+    const struct record *first = channel_peek(&engine->channel);
     if (!first)
         return 0; /* its producer is about to put it there */
     uint64_t now = clock_real_us();
@@ -104,8 +100,49 @@ static uint64_t batch_due_us(struct tide_engine *engine)
     if (first->time_us > now)
         return 0; /* the clock was set back, and how old the event is nobody knows */
     uint64_t age = now - first->time_us;
-    uint64_t due = age >= interval ? 0 : clock_monotonic_us() + (interval - age);
+    return age >= interval ? 0 : clock_monotonic_us() + (interval - age);
+}
+
+/* Events that are in the channel and in no frame yet. */
+static uint64_t events_waiting(const struct writer *writer)
+{
+    const struct channel *channel = &writer->engine->channel;
+    return channel_tail(channel) - channel->head;
+}
+
+/* When the batch is due that is begun, or would be with the event at the head; monotonic; 0: at once, UINT64_MAX:
+ * never. Under the mutex. */
+static uint64_t batch_due_us(const struct writer *writer)
+{
+    struct tide_engine *engine = writer->engine;
+    const struct batch *batch = &writer->batch;
+    uint64_t pending = batch->events + events_waiting(writer);
+    uint64_t written = atomic_load_explicit(&engine->written, memory_order_relaxed);
+    uint64_t sync_due = wanted_sync_due_us(engine);
+    if (engine->stop || sync_due == 0 || snapshot_calls(engine) || engine->compaction.seal || engine->space.wanted > 0)
+        return 0;
+    if (pending == 0)
+        return sync_due;
+    if (pending >= engine->options.batch_size || engine->hurry || engine->wanted_written > written ||
+        channel_pending_bytes(&engine->channel) >= engine->options.batch_bytes_max)
+        return 0;
+    uint64_t due = batch->events > 0 ? batch->due_us : head_due_us(engine);
     return due < sync_due ? due : sync_due;
+}
+
+/* Whether a frame is full of a batch that isn't due yet. */
+static bool frame_due(const struct writer *writer)
+{
+    return events_waiting(writer) >= writer->frame_events;
+}
+
+/* The seq whose producer is to wake the writer when it sleeps. */
+static uint64_t wake_seq(const struct writer *writer, bool deep)
+{
+    uint64_t more = writer->engine->options.batch_size - writer->batch.events;
+    if (writer->frame_events < more)
+        more = writer->frame_events;
+    return writer->engine->channel.head + (deep ? 0 : more - 1);
 }
 
 /* When the interval policy asks for a sync of what is written; UINT64_MAX: there is nothing to sync. */
@@ -141,21 +178,19 @@ static bool idle_step(struct writer *writer, uint64_t now_us, uint64_t *due)
     return true;
 }
 
-/* Sleeps until there is something to do. */
-static void writer_sleep(struct writer *writer)
+/* Sleeps until there is something to do. False: that is but a frame of a batch which isn't due. */
+static bool writer_sleep(struct writer *writer)
 {
     struct tide_engine *engine = writer->engine;
-    struct channel *channel = &engine->channel;
-    uint64_t interval_us = engine->options.flush_interval_ms * 1000;
+    uint64_t interval_us = engine->options.flush_interval_ms * 1000, now, due;
     pthread_mutex_lock(&engine->mutex);
     for (;;) {
-        uint64_t now = clock_monotonic_us();
+        now = clock_monotonic_us();
         bool deep = writer->idle_since_us != 0 && now - writer->idle_since_us > IDLE_US_BEFORE_DEEP_SLEEP;
         /* Sequentially consistent; pairs with channel_must_wake. Before the tail is looked at. */
-        atomic_store_explicit(&channel->wake_seq, channel->head + (deep ? 0 : engine->options.batch_size - 1),
-                              memory_order_seq_cst);
-        uint64_t due = batch_due_us(engine);
-        bool empty = channel_tail(channel) == channel->head;
+        atomic_store_explicit(&engine->channel.wake_seq, wake_seq(writer, deep), memory_order_seq_cst);
+        due = batch_due_us(writer);
+        bool empty = writer->batch.events == 0 && events_waiting(writer) == 0;
         if (!empty) {
             writer->idle_since_us = 0;
             writer->relocation_tried = false;
@@ -167,7 +202,7 @@ static void writer_sleep(struct writer *writer)
             due = sync_due;
         if (space_due < due)
             due = space_due;
-        if (due <= now)
+        if (due <= now || frame_due(writer))
             break;
         if (empty && idle_step(writer, now, &due))
             continue;
@@ -186,8 +221,9 @@ static void writer_sleep(struct writer *writer)
         if (!writer->reclaim_waits)
             relocation_settle(&writer->relocation, engine);
     }
-    atomic_store_explicit(&channel->wake_seq, UINT64_MAX, memory_order_relaxed);
+    atomic_store_explicit(&engine->channel.wake_seq, UINT64_MAX, memory_order_relaxed);
     pthread_mutex_unlock(&engine->mutex);
+    return due <= now;
 }
 
 /* ---- Writing ---- */
@@ -205,21 +241,18 @@ static bool frame_reserve(struct writer *writer, size_t bytes)
     return true;
 }
 
-static bool batch_goes_on(const struct tide_engine *engine, const struct batch *batch)
-{
-    return batch->events < batch->limit && batch->block_bytes < engine->options.batch_bytes_max;
-}
-
-/* Takes events of the batch from the channel, a frame full, and appends it to the log. */
-static enum tide_status frame_append(struct writer *writer, struct batch *batch, struct tide_error *error)
+/* Takes events before seq `end` from the channel, a frame full, and appends it to the log. */
+static enum tide_status frame_append(struct writer *writer, uint64_t end, struct tide_error *error)
 {
     struct tide_engine *engine = writer->engine;
-    uint64_t first_seq = batch->next_seq;
+    struct channel *channel = &engine->channel;
+    struct batch *batch = &writer->batch;
+    uint64_t first_seq = channel->head;
     size_t frame_bytes = FRAME_HEADER_BYTES;
     uint32_t events = 0;
-    while (batch_goes_on(engine, batch) && frame_bytes < FRAME_BYTES) {
+    while (channel->head < end && batch->block_bytes < engine->options.batch_bytes_max && frame_bytes < FRAME_BYTES) {
         struct record *replaced;
-        struct record *block = channel_receive(&engine->channel, &replaced);
+        struct record *block = channel_receive(channel, &replaced);
         size_t bytes = record_size(block);
         if (!frame_reserve(writer, frame_bytes + bytes + CHAIN_HASH_BYTES))
             return error_set(error, TIDE_MEMORY, "%s: out of memory for a batch", engine->directory);
@@ -238,21 +271,43 @@ static enum tide_status frame_append(struct writer *writer, struct batch *batch,
         batch->events++;
         events++;
     }
-    batch->next_seq += events;
     batch->bytes += frame_bytes;
+    if (engine->options.sync == TIDE_SYNC_BATCH)
+        writer->frame_events = (uint64_t)events * FRAME_BYTES / frame_bytes + 1;
     return log_append(engine->log, writer->frame, frame_bytes, first_seq, events, error);
 }
 
-/* Takes a batch from the channel into the log. */
-static enum tide_status batch_append(struct writer *writer, struct batch *batch, struct tide_error *error)
+/* The seq behind the last event that is there and that the batch may take. */
+static uint64_t batch_end(const struct writer *writer)
 {
-    struct channel *channel = &writer->engine->channel;
-    uint64_t pending = channel_tail(channel) - channel->head, most = writer->engine->options.batch_size;
-    *batch = (struct batch){.next_seq = channel->head, .limit = pending < most ? pending : most};
-    writer->replaced_count = writer->deletion_count = 0;
+    uint64_t waiting = events_waiting(writer), most = writer->engine->options.batch_size - writer->batch.events;
+    return writer->engine->channel.head + (waiting < most ? waiting : most);
+}
+
+/* Hands a full frame of a batch that isn't due yet to the log and to the disk. */
+static enum tide_status frame_early(struct writer *writer, struct tide_error *error)
+{
+    struct tide_engine *engine = writer->engine;
+    if (writer->batch.events == 0)
+        writer->batch.due_us = head_due_us(engine);
+    enum tide_status status = frame_append(writer, batch_end(writer), error);
+    if (status == TIDE_OK)
+        log_write_back(engine->log);
+    return status;
+}
+
+/* Takes what is still missing of a batch from the channel into the log. */
+static enum tide_status batch_append(struct writer *writer, struct tide_error *error)
+{
+    struct tide_engine *engine = writer->engine;
+    uint64_t end = batch_end(writer);
     enum tide_status status = TIDE_OK;
-    while (status == TIDE_OK && batch_goes_on(writer->engine, batch))
-        status = frame_append(writer, batch, error);
+    while (status == TIDE_OK && engine->channel.head < end &&
+           writer->batch.block_bytes < engine->options.batch_bytes_max) {
+        status = frame_append(writer, end, error);
+        if (status == TIDE_OK && engine->channel.head < end && engine->options.sync == TIDE_SYNC_BATCH)
+            log_write_back(engine->log); /* while the next one is made */
+    }
     return status;
 }
 
@@ -265,6 +320,7 @@ static void batch_retire(struct writer *writer)
         reclaim_block(engine->reclaim, writer->replaced[i], record_size(writer->replaced[i]));
     for (size_t i = 0; i < writer->deletion_count; i++)
         memory_free(engine->memory, writer->deletions[i], record_size(writer->deletions[i]));
+    writer->replaced_count = writer->deletion_count = 0;
     writer->reclaim_waits = reclaim_run(engine->reclaim);
 }
 
@@ -313,33 +369,38 @@ static enum tide_status seal_if_wanted(struct tide_engine *engine, uint64_t writ
     return TIDE_OK;
 }
 
-/* Writes one batch, if there is one, and syncs if that is due. */
-static enum tide_status writer_step(struct writer *writer, struct tide_error *error)
+/* Writes one batch, if there is one, and tells everybody. */
+static enum tide_status batch_write(struct writer *writer, struct tide_error *error)
 {
     struct tide_engine *engine = writer->engine;
-    uint64_t written = atomic_load_explicit(&engine->written, memory_order_relaxed);
-    relocation_end(&writer->relocation, engine);
-    snapshot_attend(engine, writer->last_time_us);
-    enum tide_status sealed = seal_if_wanted(engine, written, error);
-    if (sealed != TIDE_OK)
-        return sealed;
-    if (channel_tail(&engine->channel) != engine->channel.head) {
-        struct batch batch;
-        enum tide_status status = batch_append(writer, &batch, error);
-        if (status != TIDE_OK)
-            return status;
-        written = batch.next_seq - 1;
-        atomic_fetch_add_explicit(&engine->batches, 1, memory_order_relaxed);
-        atomic_fetch_add_explicit(&engine->bytes_written, batch.bytes, memory_order_relaxed);
-        batch_retire(writer);
-        space_keep(engine); /* before the room is given back that the batch had */
-        channel_release(&engine->channel, batch.block_bytes, batch.events);
-        watermarks_raise(engine, written); /* after the release: it also tells listeners of the room */
-        snapshot_note_bytes(engine, batch.bytes);
-        retention_note(engine);
-    } else {
+    if (writer->batch.events == 0 && events_waiting(writer) == 0) {
         space_keep(engine);
+        return TIDE_OK;
     }
+    enum tide_status status = batch_append(writer, error);
+    if (status != TIDE_OK)
+        return status;
+    const struct batch batch = writer->batch;
+    writer->batch = (struct batch){0};
+    atomic_fetch_add_explicit(&engine->batches, 1, memory_order_relaxed);
+    atomic_fetch_add_explicit(&engine->bytes_written, batch.bytes, memory_order_relaxed);
+    batch_retire(writer);
+    space_keep(engine); /* before the room is given back that the batch had */
+    channel_release(&engine->channel, batch.block_bytes, batch.events);
+    watermarks_raise(engine, engine->channel.head - 1); /* after the release: it also tells listeners of the room */
+    snapshot_note_bytes(engine, batch.bytes);
+    retention_note(engine);
+    return TIDE_OK;
+}
+
+/* Writes one batch, if there is one, and syncs if that is due. */
+static enum tide_status batch_step(struct writer *writer, struct tide_error *error)
+{
+    struct tide_engine *engine = writer->engine;
+    enum tide_status status = batch_write(writer, error);
+    if (status != TIDE_OK)
+        return status;
+    uint64_t written = engine->channel.head - 1;
     pthread_mutex_lock(&engine->mutex);
     bool sync = sync_wanted(engine) || (engine->options.sync == TIDE_SYNC_BATCH && written > log_durable(engine->log));
     engine->hurry = false; /* who still waits for room says so again */
@@ -348,7 +409,7 @@ static enum tide_status writer_step(struct writer *writer, struct tide_error *er
     if (!sync && now < interval_sync_due_us(writer))
         return TIDE_OK;
     writer->last_sync_us = now;
-    enum tide_status status = log_sync(engine->log, error);
+    status = log_sync(engine->log, error);
     if (status != TIDE_OK)
         return status;
     uint64_t end = clock_monotonic_us(), hold = end - now < CROWD_HOLD_US_MAX ? end - now : CROWD_HOLD_US_MAX;
@@ -359,10 +420,25 @@ static enum tide_status writer_step(struct writer *writer, struct tide_error *er
     return TIDE_OK;
 }
 
-static bool writer_finished(struct tide_engine *engine)
+/* `due`: the batch is, or a sync, or somebody calls; else a frame is. */
+static enum tide_status writer_step(struct writer *writer, bool due, struct tide_error *error)
 {
+    struct tide_engine *engine = writer->engine;
+    relocation_end(&writer->relocation, engine);
+    if (writer->batch.events == 0) { /* in a batch the log is ahead of what is told to be written */
+        snapshot_attend(engine, writer->last_time_us);
+        enum tide_status status = seal_if_wanted(engine, engine->channel.head - 1, error);
+        if (status != TIDE_OK)
+            return status;
+    }
+    return due ? batch_step(writer, error) : frame_early(writer, error);
+}
+
+static bool writer_finished(const struct writer *writer)
+{
+    struct tide_engine *engine = writer->engine;
     pthread_mutex_lock(&engine->mutex);
-    bool finished = engine->stop && channel_tail(&engine->channel) == engine->channel.head;
+    bool finished = engine->stop && writer->batch.events == 0 && events_waiting(writer) == 0;
     pthread_mutex_unlock(&engine->mutex);
     return finished;
 }
@@ -374,10 +450,10 @@ static void *writer_run(void *context)
     struct tide_error error;
     writer->last_sync_us = clock_monotonic_us();
     for (;;) {
-        writer_sleep(writer);
-        if (writer_finished(engine))
+        bool due = writer_sleep(writer);
+        if (writer_finished(writer))
             break;
-        if (writer_step(writer, &error) != TIDE_OK) {
+        if (writer_step(writer, due, &error) != TIDE_OK) {
             engine_fail(engine, &error);
             break;
         }
@@ -398,6 +474,7 @@ enum tide_status writer_start(struct tide_engine *engine, uint64_t last_time_us,
     writer->engine = engine;
     writer->last_time_us = last_time_us;
     writer->frame_capacity = 1 << 20;
+    writer->frame_events = UINT64_MAX;
     writer->frame = malloc(writer->frame_capacity);
     writer->replaced = calloc(engine->options.batch_size, sizeof(struct record *));
     writer->deletions = calloc(engine->options.batch_size, sizeof(struct record *));

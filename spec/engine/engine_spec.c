@@ -345,6 +345,73 @@ static void where_nothing_is_synced_the_disk_writes_all_the_same(void **state)
     assert_false(atomic_load(&ranges_apart));
 }
 
+/* The sync of a batch finds only its last frame unwritten; but a batch is told to be written as a whole. */
+static void a_batch_that_will_be_synced_goes_to_the_disk_while_it_fills(void **state)
+{
+    (void)state;
+    enum { VALUE_BYTES = 10000, BATCH = 200, MORE = 100, TRIES = 10000 };
+    static char value[VALUE_BYTES];
+    static struct file_calls calls;
+    calls = *file_calls_system();
+    calls.write_back = counting_write_back;
+    file_calls_use(&calls);
+    struct tide_options options = {.batch_size = BATCH, .flush_interval_ms = 3600000, .batch_bytes_max = 64 << 20};
+    struct tide_engine *engine = open_with(&options);
+    struct tide_collection *collection = articles_of(engine);
+    struct tide_watermarks watermarks;
+    memset(value, 'v', sizeof value - 1);
+    for (int i = 0; i < BATCH; i++)
+        assert_int_equal(write_one(collection, TIDE_PUT, i % 2 ? "a" : "b", value, TIDE_ACCEPTED, NULL), TIDE_OK);
+    assert_int_equal(tide_wait(engine, BATCH, TIDE_LEVEL_DURABLE, TIDE_NO_TIMEOUT, NULL), TIDE_OK);
+    uint64_t before = atomic_load(&written_back), wanted = before + VALUE_BYTES * MORE / 2;
+    for (int i = 0; i < MORE; i++)
+        assert_int_equal(write_one(collection, TIDE_PUT, i % 2 ? "a" : "b", value, TIDE_ACCEPTED, NULL), TIDE_OK);
+    for (int i = 0; i < TRIES && atomic_load(&written_back) < wanted; i++)
+        usleep(1000);
+    assert_true(atomic_load(&written_back) >= wanted);
+    tide_watermarks(engine, &watermarks);
+    assert_int_equal(watermarks.written, BATCH);
+    assert_int_equal(write_one(collection, TIDE_DELETE, "b", NULL, TIDE_ACCEPTED, NULL), TIDE_OK);
+    assert_int_equal(tide_flush(engine, TIDE_NO_TIMEOUT, NULL, NULL), TIDE_OK);
+    tide_watermarks(engine, &watermarks);
+    assert_int_equal(watermarks.durable, BATCH + MORE + 1);
+    struct tide_stats stats;
+    tide_stats(engine, &stats);
+    assert_int_equal(stats.batches, 2);
+    assert_int_equal(stats.pending_bytes, 0);
+    for (int i = 0; i < MORE; i++) /* a close ends a batch that is begun */
+        assert_int_equal(write_one(collection, TIDE_PUT, "c", value, TIDE_ACCEPTED, NULL), TIDE_OK);
+    assert_int_equal(tide_close(engine, NULL), TIDE_OK);
+    engine = open_with(NULL);
+    assert_document(articles_of(engine), "a", value);
+    assert_document(articles_of(engine), "b", NULL);
+    assert_document(articles_of(engine), "c", value);
+    tide_watermarks(engine, &watermarks);
+    assert_int_equal(watermarks.durable, BATCH + 2 * MORE + 1);
+    assert_int_equal(tide_close(engine, NULL), TIDE_OK);
+}
+
+/* How many events fill a frame is a guess by those of the last one. Behind a frame of large documents the writer went
+ * on to fill one with small ones, of which there were not enough, while who had written them waited for it. */
+static void a_frame_that_is_not_full_waits_for_nobody(void **state)
+{
+    (void)state;
+    enum { VALUE_BYTES = 10000, BATCH = 100, SMALL = 50 };
+    static char value[VALUE_BYTES];
+    struct tide_options options = {.batch_size = BATCH, .flush_interval_ms = 3600000};
+    struct tide_engine *engine = open_with(&options);
+    struct tide_collection *collection = articles_of(engine);
+    memset(value, 'v', sizeof value - 1);
+    for (int i = 0; i < BATCH; i++)
+        assert_int_equal(write_one(collection, TIDE_PUT, "a", value, TIDE_ACCEPTED, NULL), TIDE_OK);
+    assert_int_equal(tide_wait(engine, BATCH, TIDE_LEVEL_WRITTEN, TIDE_NO_TIMEOUT, NULL), TIDE_OK);
+    for (int i = 0; i < SMALL; i++)
+        assert_int_equal(write_one(collection, TIDE_PUT, "b", "{}", TIDE_ACCEPTED, NULL), TIDE_OK);
+    usleep(20000); /* time for the writer to take them early */
+    assert_int_equal(tide_flush(engine, 10000, NULL, NULL), TIDE_OK);
+    assert_int_equal(tide_close(engine, NULL), TIDE_OK);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -357,6 +424,8 @@ int main(void)
         TEST(a_forked_child_is_refused),
         TEST(where_nothing_is_synced_the_disk_writes_all_the_same),
         TEST(a_crowd_shares_its_syncs_and_who_comes_alone_is_served),
+        TEST(a_batch_that_will_be_synced_goes_to_the_disk_while_it_fills),
+        TEST(a_frame_that_is_not_full_waits_for_nobody),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
