@@ -5,8 +5,8 @@
  * each block, that it isn't empty any more; where syncs come for a few kilobytes each, that note costs as much as half
  * a sync. There zeros are written ahead, so that the frames overwrite what has been written before. A frame goes out
  * with one write. Where syncs are far apart the system is told every WRITE_BACK_BYTES to begin with what there is, or
- * the sync of a sealing would have a whole segment to write, and everybody would wait for it. Sealing, when the next
- * frame would not fit:
+ * the sync of a sealing would have a whole segment to write, and everybody would wait for it; where each batch is
+ * synced the writer says so for its frames (log_write_back). Sealing, when the next frame would not fit:
  *
  *   create events.raftlog.next with its header, sync it; reserve as much as this segment has
  *   write a SEALED frame, sync, cut off what was preallocated; sync the directory

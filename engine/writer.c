@@ -10,9 +10,9 @@
  * the log, and the system told to begin with it, so that the sync finds only the last one still to be written. The
  * batch stays one: watermarks, room and what it replaced wait for its end.
  *
- * While it sleeps no producer makes a system call for it but the one that completes a batch. With nothing to do it
- * looks again after each flush interval, so the deadline of an event that came meanwhile lies still ahead; after a
- * second of that it sleeps until the next event wakes it.
+ * While it sleeps no producer makes a system call for it but the one that completes a batch, or such a frame. With
+ * nothing to do it looks again after each flush interval, so the deadline of an event that came meanwhile lies still
+ * ahead; after a second of that it sleeps until the next event wakes it.
  *
  * A block that an event replaced was written before that event was, since log order is map order; so after a batch the
  * blocks which its events replaced wait for nothing but the readers that may still see them (reclaim.h).
@@ -241,6 +241,12 @@ static bool frame_reserve(struct writer *writer, size_t bytes)
     return true;
 }
 
+/* Whether the batch takes another event, of those before seq `end`. */
+static bool batch_goes_on(const struct writer *writer, uint64_t end)
+{
+    return writer->engine->channel.head < end && writer->batch.block_bytes < writer->engine->options.batch_bytes_max;
+}
+
 /* Takes events before seq `end` from the channel, a frame full, and appends it to the log. */
 static enum tide_status frame_append(struct writer *writer, uint64_t end, struct tide_error *error)
 {
@@ -250,7 +256,7 @@ static enum tide_status frame_append(struct writer *writer, uint64_t end, struct
     uint64_t first_seq = channel->head;
     size_t frame_bytes = FRAME_HEADER_BYTES;
     uint32_t events = 0;
-    while (channel->head < end && batch->block_bytes < engine->options.batch_bytes_max && frame_bytes < FRAME_BYTES) {
+    while (batch_goes_on(writer, end) && frame_bytes < FRAME_BYTES) {
         struct record *replaced;
         struct record *block = channel_receive(channel, &replaced);
         size_t bytes = record_size(block);
@@ -302,10 +308,9 @@ static enum tide_status batch_append(struct writer *writer, struct tide_error *e
     struct tide_engine *engine = writer->engine;
     uint64_t end = batch_end(writer);
     enum tide_status status = TIDE_OK;
-    while (status == TIDE_OK && engine->channel.head < end &&
-           writer->batch.block_bytes < engine->options.batch_bytes_max) {
+    while (status == TIDE_OK && batch_goes_on(writer, end)) {
         status = frame_append(writer, end, error);
-        if (status == TIDE_OK && engine->channel.head < end && engine->options.sync == TIDE_SYNC_BATCH)
+        if (status == TIDE_OK && engine->options.sync == TIDE_SYNC_BATCH && batch_goes_on(writer, end))
             log_write_back(engine->log); /* while the next one is made */
     }
     return status;
