@@ -152,6 +152,29 @@ void snapshot_take(struct life *life)
     snapshots_taken++;
 }
 
+/* A write of a version that the document does not have: refused, and nobody waits for a seq that nobody fills. */
+static void write_refused(struct life *life, unsigned id)
+{
+    char text[16];
+    struct tide_write write = {.operation = TIDE_PUT,
+                               .durability = TIDE_ACCEPTED,
+                               .if_version = model.accepted + 1,
+                               .id = text,
+                               .id_length = model_id(id, text),
+                               .value = "{}",
+                               .value_length = 2};
+    struct tide_written written;
+    struct tide_error error = {.message = ""};
+    enum tide_status status = tide_write(life->collection, &write, &written, &error);
+    if (status != TIDE_CONFLICT && !(status == TIDE_FULL && may_be_full) && !(disk_struck() && fault_explains(status)))
+        die("a write of another version is not refused for that: %s", error.message);
+    struct tide_watermarks watermarks;
+    tide_watermarks(life->engine, &watermarks);
+    if (watermarks.accepted != model.accepted)
+        die("a write that was refused takes a place: accepted %" PRIu64 " instead of %" PRIu64, watermarks.accepted,
+            model.accepted);
+}
+
 bool operate(struct life *life)
 {
     static char value[200000];
@@ -188,6 +211,8 @@ bool operate(struct life *life)
         if (status == TIDE_OK && durable)
             model.acknowledged = written.version;
     }
+    if (status == TIDE_OK && dice % 8 == 0)
+        write_refused(life, id);
     if (status == TIDE_OK && !life->accept_only && random_below(&life->random, 40) == 0) {
         uint64_t reached;
         status = tide_flush(life->engine, TIDE_NO_TIMEOUT, &reached, &error);

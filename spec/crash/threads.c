@@ -4,11 +4,12 @@
 #include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
+#include <time.h>
 
 #include "crashtest.h"
 #include "random.h"
 
-enum { WRITERS = THREADS_WRITERS, READERS = 2 };
+enum { WRITERS = THREADS_WRITERS, READERS = 2, REPLACED_IN = 20 * MODEL_IDS };
 
 static struct tide_engine *shared;
 static _Atomic bool writers_done; /* sequentially consistent: nothing depends on its speed */
@@ -42,16 +43,33 @@ static void *writer_main(void *context)
     return NULL;
 }
 
+/* Until every document was most likely replaced, and nothing but a reader keeps what it was. */
+static void others_write(void)
+{
+    struct tide_watermarks now;
+    tide_watermarks(shared, &now);
+    for (uint64_t until = now.accepted + REPLACED_IN; now.written < until && !atomic_load(&writers_done);) {
+        struct timespec pause = {0, 50000};
+        nanosleep(&pause, NULL);
+        tide_watermarks(shared, &now);
+    }
+}
+
+/* The last reader is slow: what it sees is replaced while it looks. */
 static void *reader_main(void *context)
 {
     uint64_t random = (uint64_t)(uintptr_t)context;
+    bool slow = (uintptr_t)context == WRITERS + READERS;
     struct tide_collection *collection = tide_collection(shared, "articles", 8, NULL);
     while (!atomic_load(&writers_done)) {
         unsigned id = (unsigned)random_below(&random, MODEL_IDS);
         char text[16];
         struct tide_view view;
         tide_read_begin(shared);
-        if (tide_get(collection, text, model_id(id, text), &view) == TIDE_OK)
+        enum tide_status status = tide_get(collection, text, model_id(id, text), &view);
+        if (slow)
+            others_write();
+        if (status == TIDE_OK)
             for (size_t i = 0; i < view.value_length; i++)
                 if (view.value[i] != 'a' + (int)id)
                     die("a reader saw a value change, or another document's");
