@@ -39,22 +39,23 @@ bool engine_forked(const struct tide_engine *engine)
 
 /* ---- Opening ---- */
 
-/* Makes the directory if it may, and fills in where and which it is. */
+/* Makes the directory if it may, and fills in where and which it is. It stays open: who removes it meanwhile does not
+ * free its inode's number, by which the one that is made in its place would be taken for it. */
 static enum tide_status directory_find(struct tide_engine *engine, struct tide_error *error)
 {
+    enum { FLAGS = O_RDONLY | O_DIRECTORY };
     struct file_status status;
-    int result = file_stat(engine->path, &status);
-    if (result == -ENOENT && engine->options.read_only)
+    int fd = file_open(engine->path, FLAGS, 0);
+    if (fd == -ENOENT && engine->options.read_only)
         return error_set(error, TIDE_NOT_FOUND, "%s: there is no such directory", engine->path);
-    if (result == -ENOENT) {
-        result = file_make_directories(engine->path);
-        if (result == 0)
-            result = file_stat(engine->path, &status);
+    if (fd == -ENOENT) {
+        int result = file_make_directories(engine->path);
+        fd = result < 0 ? result : file_open(engine->path, FLAGS, 0);
     }
+    engine->directory_fd = fd;
+    int result = fd < 0 ? fd : file_stat_fd(fd, &status);
     if (result < 0)
         return error_system(error, -result, "%s", engine->path);
-    if (!status.is_directory)
-        return error_system(error, ENOTDIR, "%s", engine->path);
     engine->device = status.device;
     engine->inode = status.inode;
     engine->directory = file_real_path(engine->path);
@@ -247,6 +248,8 @@ static void engine_free(struct tide_engine *engine)
     snapshot_state_destroy(&engine->snapshots);
     if (engine->lock_fd >= 0)
         file_close(engine->lock_fd);
+    if (engine->directory_fd >= 0)
+        file_close(engine->directory_fd);
     pthread_mutex_destroy(&engine->mutex);
     pthread_cond_destroy(&engine->work);
     pthread_mutex_destroy(&engine->compaction.mutex);
@@ -263,7 +266,7 @@ static struct tide_engine *engine_allocate(const char *path, struct tide_error *
         return NULL;
     }
     memset(engine, 0, sizeof *engine);
-    engine->lock_fd = -1;
+    engine->lock_fd = engine->directory_fd = -1;
     engine->fork_count = thread_fork_count();
     pthread_condattr_t attributes;
     pthread_condattr_init(&attributes);

@@ -32,7 +32,7 @@ struct tide_engine {
     char *path;      /* as given to the first open */
     char *directory; /* absolute */
     uint64_t device, inode;
-    int lock_fd;
+    int directory_fd, lock_fd;
     struct tide_collection *recovering; /* of the newest event read while opening */
     unsigned fork_count;                /* of the process that opened it */
     struct memory *memory;
@@ -40,7 +40,7 @@ struct tide_engine {
     struct frame_index *index;
     uint64_t recovery_ms, recovered_events, recovered_last_seq, torn_bytes, torn_seq;
 
-    /* Of the registry (registry.c), guarded by its mutex. */
+    /* Of the registry (engine.c), guarded by its mutex. */
     unsigned references;
     struct tide_engine *next;
 

@@ -38,6 +38,20 @@ describe("opening", function()
     assert.equal("invalid", reader_code)
   end)
 
+  it("does not take a directory for one that was read here and removed", function()
+    local path = workspace.path()
+    local readers = {}
+    for i = 1, 5 do -- the system likes to give a new directory the inode of a removed one
+      local db = assert(tidemark.open(path))
+      assert(db:collection "a":create { id = "x" .. i })
+      assert(db:close())
+      readers[i] = assert(tidemark.open(path, { read_only = true }))
+      assert.is_true(readers[i]:collection "a":has("x" .. i))
+      assert(os.execute("rm -r " .. path))
+    end
+    for _, reader in ipairs(readers) do assert.is_true(reader:close()) end
+  end)
+
   it("keeps everything over closing and opening", function()
     local path = workspace.path()
     do
