@@ -1,11 +1,16 @@
 /* map.c - the concurrent map: 256 independent shards, each a table of tagged bucket lines.
  *
  * A bucket is one cache line of 8 slots. A slot is 0 (empty), 1 (removed), or a block's address in the lower 48 bits
- * with 16 bits of the hash above it, so that a lookup touches one bucket line and then, nearly always, only the right
- * block. A hash is used in three parts: the low 16 bits choose the shard, the next 16 are the tag, the high bits are
- * the home bucket. A full bucket overflows into the next one. Invariant: a bucket with an empty slot was never passed
- * by an insertion; hence a lookup ends at the first bucket with an empty slot, and a removal leaves "removed" behind,
- * unless its bucket has an empty slot anyway.
+ * with 16 bits of the hash above it, the tag, so that a lookup touches one bucket line and then, nearly always, only
+ * the right block. The low 16 bits of a hash choose the shard, the high bits are the home bucket. A full bucket
+ * overflows into the next one. Invariant: a bucket with an empty slot was never passed by an insertion; hence a lookup
+ * ends at the first bucket with an empty slot, and a removal leaves "removed" behind, unless its bucket has an empty
+ * slot anyway.
+ *
+ * The tag is the hash without its highest 6 bits: so the two overlap, and a larger table can be filled from a smaller
+ * one without a look at any block, each of which is a cache miss (slot_hash). The price are tags that tell fewer ids of
+ * one bucket apart: with b bits of home bucket 22 - b bits are left, so that at a million documents one lookup in 700
+ * sees a block too many, at a hundred million one in ten.
  *
  * Writers hold the shard's lock. Readers hold nothing: a slot changes by one atomic store from empty or removed to a
  * block, from a block to its successor, or from a block to removed; a block is immutable once it is published and is
@@ -31,6 +36,7 @@
 #include "lock.h"
 
 enum { BUCKET_SLOTS = 8, TABLE_BITS_MIN = 2, TAG_SHIFT = 48, CHOICE_BITS = 16, SCAN_BUCKETS_MAX = 4096 };
+enum { TAG_BITS = 16, BITS_ABOVE_TAG = 6, KNOWN_BITS = BITS_ABOVE_TAG + TAG_BITS }; /* of a hash, from the highest */
 
 #define SLOT_EMPTY UINT64_C(0)
 #define SLOT_REMOVED UINT64_C(1)
@@ -44,6 +50,7 @@ struct map_shard {
     _Alignas(32) struct spin_lock lock;
     /* Guarded by the lock. */
     uint32_t number;
+    uint32_t reach;         /* the most buckets that lie between a block of the table and its home bucket */
     uint64_t used;          /* slots that are not empty */
     _Atomic uint64_t count; /* documents; read without the lock as a figure: relaxed */
 };
@@ -114,7 +121,7 @@ uint64_t map_hash(const char *id, size_t id_length)
 
 static inline uint64_t slot_tag(uint64_t hash)
 {
-    return (hash >> CHOICE_BITS) << TAG_SHIFT;
+    return (hash >> (64 - KNOWN_BITS)) << TAG_SHIFT;
 }
 
 static inline uint64_t slot_make(uint64_t hash, const struct record *block)
@@ -312,17 +319,22 @@ void map_unlock(struct map_place *place)
     spin_lock_give(&place->shard->lock);
 }
 
-/* The first empty or removed slot on the hash's way. There is one: tables are never more than 70 % in use. */
-static _Atomic uint64_t *table_free_slot(uint64_t table, uint64_t hash)
+/* The first empty or removed slot on the hash's way; raises *reach. There is one: tables are never more than 70 % in
+ * use. */
+static _Atomic uint64_t *table_free_slot(uint64_t table, uint64_t hash, uint32_t *reach)
 {
     unsigned bits = table_bits(table);
-    uint64_t mask = (UINT64_C(1) << bits) - 1;
+    uint64_t mask = (UINT64_C(1) << bits) - 1, home = home_bucket(hash, bits);
     struct bucket *buckets = table_buckets(table);
-    for (uint64_t i = home_bucket(hash, bits);; i = (i + 1) & mask) {
+    for (uint32_t distance = 0;; distance++) {
+        struct bucket *bucket = &buckets[(home + distance) & mask];
         for (int j = 0; j < BUCKET_SLOTS; j++) {
             /* Relaxed: under the lock. */
-            if (!slot_in_use(atomic_load_explicit(&buckets[i].slots[j], memory_order_relaxed)))
-                return &buckets[i].slots[j];
+            if (slot_in_use(atomic_load_explicit(&bucket->slots[j], memory_order_relaxed)))
+                continue;
+            if (distance > *reach)
+                *reach = distance;
+            return &bucket->slots[j];
         }
     }
 }
@@ -332,29 +344,53 @@ static uint64_t slots_usable(unsigned bits)
     return (BUCKET_SLOTS * 7 * (UINT64_C(1) << bits)) / 10;
 }
 
-/* Copies what is in use from one table to another. The blocks' ids are needed for their hashes and are cold, so they
- * are asked for some slots ahead; most reach into a block's second line. */
-static void table_copy(uint64_t from, uint64_t to)
+/* Whether slots of a table tell the highest KNOWN_BITS of their hashes. */
+static bool slots_tell_hashes(unsigned bits, uint32_t reach)
 {
+    return bits > BITS_ABOVE_TAG && bits <= KNOWN_BITS && reach < 1u << (bits - BITS_ABOVE_TAG);
+}
+
+/* The highest KNOWN_BITS of the hash of a slot in that bucket, and zeros; of a table whose slots tell them. The highest
+ * bits of the tag are the lowest of the home bucket's number. The home bucket is the nearest one, from this one on
+ * backwards, whose number ends so, for none is further away than `reach`. */
+static inline uint64_t slot_hash(uint64_t slot, uint64_t bucket, unsigned bits)
+{
+    uint64_t tag = slot >> TAG_SHIFT, lowest = tag >> (KNOWN_BITS - bits);
+    uint64_t distance = (bucket - lowest) & ((UINT64_C(1) << (bits - BITS_ABOVE_TAG)) - 1);
+    return (bucket - distance) << (64 - bits) | tag << (64 - KNOWN_BITS);
+}
+
+/* Asks for what the hash of a block's id is made from: most ids reach into the second line. */
+static inline void id_prefetch(const struct bucket *buckets, uint64_t place)
+{
+    const char *block = (const char *)slot_block(
+        atomic_load_explicit(&buckets[place / BUCKET_SLOTS].slots[place % BUCKET_SLOTS], memory_order_relaxed));
+    __builtin_prefetch(block);
+    __builtin_prefetch(block + 64);
+}
+
+/* Copies what is in use from one table to another, and returns the other one's reach. Where slots don't tell the hashes
+ * the blocks are needed, which are cold, so that they are asked for some slots ahead. */
+static uint32_t table_copy(uint64_t from, uint64_t to, uint32_t reach)
+{
+    enum { AHEAD = 24 };
     struct bucket *buckets = table_buckets(from);
-    uint64_t total = BUCKET_SLOTS << table_bits(from);
+    unsigned bits = table_bits(from);
+    uint64_t total = BUCKET_SLOTS << bits;
+    bool told = slots_tell_hashes(bits, reach) && table_bits(to) <= KNOWN_BITS;
+    uint32_t new_reach = 0;
     for (uint64_t i = 0; i < total; i++) {
-        enum { AHEAD = 24 };
-        if (i + AHEAD < total) {
-            uint64_t next = i + AHEAD;
-            const char *block = (const char *)slot_block(
-                atomic_load_explicit(&buckets[next / BUCKET_SLOTS].slots[next % BUCKET_SLOTS], memory_order_relaxed));
-            __builtin_prefetch(block);
-            __builtin_prefetch(block + 64);
-        }
+        if (!told && i + AHEAD < total)
+            id_prefetch(buckets, i + AHEAD);
         uint64_t slot = atomic_load_explicit(&buckets[i / BUCKET_SLOTS].slots[i % BUCKET_SLOTS], memory_order_relaxed);
         if (!slot_in_use(slot))
             continue;
         const struct record *block = slot_block(slot);
-        uint64_t hash = map_hash(record_id(block), block->id_length);
+        uint64_t hash = told ? slot_hash(slot, i / BUCKET_SLOTS, bits) : map_hash(record_id(block), block->id_length);
         /* Relaxed: the table is published, with release, when it is full. */
-        atomic_store_explicit(table_free_slot(to, hash), slot, memory_order_relaxed);
+        atomic_store_explicit(table_free_slot(to, hash, &new_reach), slot, memory_order_relaxed);
     }
+    return new_reach;
 }
 
 /* Gives the shard a table that suits the number of its documents, or `room` when that is more: larger, smaller, or only
@@ -371,8 +407,7 @@ static bool shard_rebuild(struct map *map, struct map_shard *shard, uint64_t roo
     if (!buckets)
         return false;
     uint64_t table = (uint64_t)(uintptr_t)buckets | bits;
-    if (old)
-        table_copy(old, table);
+    shard->reach = old ? table_copy(old, table, shard->reach) : 0;
     shard->used = count;
     /* Release; pairs with the acquire in table_of. */
     atomic_store_explicit(&map->tables[shard->number], table, memory_order_release);
@@ -414,7 +449,7 @@ void map_set(struct map *map, struct map_place *place, struct record *block)
     struct map_shard *shard = place->shard;
     _Atomic uint64_t *slot = place->slot;
     if (!slot) {
-        slot = table_free_slot(table_locked(map, shard), place->hash);
+        slot = table_free_slot(table_locked(map, shard), place->hash, &shard->reach);
         if (atomic_load_explicit(slot, memory_order_relaxed) == SLOT_EMPTY)
             shard->used++;
         atomic_store_explicit(&shard->count, atomic_load_explicit(&shard->count, memory_order_relaxed) + 1,

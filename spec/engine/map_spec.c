@@ -121,6 +121,70 @@ static void random_calls_agree_with_a_model(void **state)
     memory_destroy(memory);
 }
 
+enum { ID_BYTES = 24 };
+
+/* The next id, from *number on, of shard 0 (whose share of hashes begins with the lowest 190 of their last 16 bits); if
+ * wanted, one whose home is the last bucket of a table of up to 128. */
+static void shard_id_next(uint64_t *number, bool last_bucket, char id[ID_BYTES])
+{
+    uint64_t hash;
+    do {
+        int length = snprintf(id, ID_BYTES, "%llx", (unsigned long long)++*number);
+        hash = map_hash(id, (size_t)length);
+    } while ((hash & 0xffff) >= 190 || (last_bucket && hash >> 57 != 127));
+}
+
+/* Fills one shard, of whose documents `crowd` come when its table has 128 buckets, and would all lie in the last one.
+ */
+static void shard_fill(int crowd)
+{
+    enum { DOCUMENTS = 8000, CROWD_FROM = 400 };
+    struct memory *memory = memory_create();
+    struct reclaim *reclaim = reclaim_create(memory);
+    map_init();
+    struct map *map = map_create(memory, reclaim);
+    char(*ids)[ID_BYTES] = calloc(DOCUMENTS, sizeof *ids);
+    uint64_t number = 0, removed = 0;
+    for (int i = 0; i < DOCUMENTS; i++) {
+        shard_id_next(&number, i >= CROWD_FROM && i < CROWD_FROM + crowd, ids[i]);
+        set(map, memory, ids[i], (uint64_t)i + 1, reclaim);
+        if (i % 7 == 6) {
+            assert_true(take_out(map, ids[i - 3], reclaim));
+            removed++;
+        }
+    }
+    struct map_place place;
+    map_lock(map, map_hash(ids[0], strlen(ids[0])), ids[0], strlen(ids[0]), &place);
+    struct map_shard *first = place.shard;
+    map_unlock(&place);
+    for (int i = 0; i < DOCUMENTS; i++) {
+        map_lock(map, map_hash(ids[i], strlen(ids[i])), ids[i], strlen(ids[i]), &place);
+        uint64_t found = place.block ? block_check(place.block) : 0;
+        map_unlock(&place);
+        assert_ptr_equal(place.shard, first);
+        assert_int_equal(found, i % 7 == 3 && i + 3 < DOCUMENTS ? 0 : i + 1);
+    }
+    assert_int_equal(map_count(map), DOCUMENTS - removed);
+    free(ids);
+    map_destroy(map);
+    reclaim_destroy(reclaim);
+    memory_destroy(memory);
+}
+
+/* A larger table is filled by what the slots of the smaller one tell of the hashes... */
+static void a_shard_keeps_its_documents_when_it_grows(void **state)
+{
+    (void)state;
+    shard_fill(0);
+}
+
+/* ... but where buckets overflow too far for that, they tell nothing. */
+static void a_crowded_shard_keeps_its_documents_when_it_grows(void **state)
+{
+    (void)state;
+    shard_fill(40);
+}
+
 static void iteration_sees_what_stays_once_while_the_map_grows(void **state)
 {
     (void)state;
@@ -256,6 +320,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(random_calls_agree_with_a_model),
+        cmocka_unit_test(a_shard_keeps_its_documents_when_it_grows),
+        cmocka_unit_test(a_crowded_shard_keeps_its_documents_when_it_grows),
         cmocka_unit_test(iteration_sees_what_stays_once_while_the_map_grows),
         cmocka_unit_test(shards_grow_one_after_the_other),
         cmocka_unit_test(readers_beside_a_writer_see_whole_blocks),
