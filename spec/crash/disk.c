@@ -1,376 +1,17 @@
-/* disk.c - see disk.h. Paths are names in one flat table, with their parents' paths; an inode is what they lead to. */
+/* disk.c - see disk.h: the calls on files, with the faults that come to them, and what a test says to the disk. What
+ * lies on it is in disk_store.c. */
 #include "disk.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
 #include <time.h>
 
+#include "disk_parts.h"
 #include "random.h"
-
-enum { PAGE = 4096, SECTOR = 512, NAMES_MAX = 256, DESCRIPTORS_MAX = 256, CHANGES_MAX = 4096, FIRST_DESCRIPTOR = 1000 };
-
-struct inode {
-    bool is_directory;
-    unsigned users; /* names, durable names, changes and descriptors that lead here */
-    uint64_t number;
-    uint8_t *bytes, *durable;
-    size_t size, durable_size, capacity;
-    bool *dirty; /* a page each; up to capacity */
-    int locked_by;
-};
-
-struct name {
-    char *path;
-    struct inode *inode;
-};
-
-struct names {
-    struct name list[NAMES_MAX];
-    unsigned count;
-};
-
-/* A change of a directory that is not durable yet. */
-struct change {
-    enum { CREATED, RENAMED, REMOVED } kind;
-    char *path, *target;
-    struct inode *inode;
-};
-
-static struct {
-    pthread_mutex_t mutex;
-    uint64_t random, calls, inodes, capacity;
-    struct names now, durable;
-    struct change changes[CHANGES_MAX];
-    unsigned change_count;
-    struct inode *descriptors[DESCRIPTORS_MAX];
-    struct fault fault;
-    struct nuisance nuisance;
-    bool crashed, struck, fault_begun;
-    pthread_t holder; /* who called disk_hold */
-    pthread_cond_t released;
-    uint64_t hold_in; /* calls of others until the one that waits, itself included; 0: none */
-    bool held;
-} disk = {.mutex = PTHREAD_MUTEX_INITIALIZER, .released = PTHREAD_COND_INITIALIZER};
-
-static void give_up(const char *what)
-{
-    fprintf(stderr, "simulated disk: %s\n", what);
-    abort();
-}
-
-static void *check(void *memory)
-{
-    if (!memory)
-        give_up("out of memory");
-    return memory;
-}
-
-/* ---- Inodes ---- */
-
-static struct inode *inode_new(bool is_directory)
-{
-    struct inode *inode = check(calloc(1, sizeof *inode));
-    inode->is_directory = is_directory;
-    inode->number = ++disk.inodes;
-    inode->locked_by = -1;
-    return inode;
-}
-
-static struct inode *inode_take(struct inode *inode)
-{
-    inode->users++;
-    return inode;
-}
-
-static void inode_give(struct inode *inode)
-{
-    if (--inode->users > 0)
-        return;
-    free(inode->bytes);
-    free(inode->durable);
-    free(inode->dirty);
-    free(inode);
-}
-
-static void inode_reserve(struct inode *inode, size_t size)
-{
-    if (size <= inode->capacity)
-        return;
-    size_t capacity = inode->capacity ? inode->capacity : PAGE;
-    while (capacity < size)
-        capacity *= 2;
-    inode->bytes = check(realloc(inode->bytes, capacity));
-    inode->durable = check(realloc(inode->durable, capacity));
-    inode->dirty = check(realloc(inode->dirty, capacity / PAGE * sizeof *inode->dirty));
-    memset(inode->bytes + inode->capacity, 0, capacity - inode->capacity);
-    memset(inode->durable + inode->capacity, 0, capacity - inode->capacity);
-    memset(inode->dirty + inode->capacity / PAGE, 0, (capacity - inode->capacity) / PAGE * sizeof *inode->dirty);
-    inode->capacity = capacity;
-}
-
-static void inode_resize(struct inode *inode, size_t size)
-{
-    inode_reserve(inode, size);
-    if (size < inode->size) {
-        memset(inode->bytes + size, 0, inode->size - size);
-        for (size_t page = size / PAGE; page * PAGE < inode->size; page++)
-            inode->dirty[page] = true;
-    }
-    inode->size = size;
-}
-
-static void inode_sync(struct inode *inode, bool fails)
-{
-    for (size_t page = 0; page < inode->capacity / PAGE; page++) {
-        if (inode->dirty[page] && !fails)
-            memcpy(inode->durable + page * PAGE, inode->bytes + page * PAGE, PAGE);
-        inode->dirty[page] = false; /* after a failure: forgotten */
-    }
-    if (!fails)
-        inode->durable_size = inode->size;
-}
-
-/* What of the unsynced is left after a crash. */
-static void inode_crash(struct inode *inode)
-{
-    size_t low = inode->durable_size < inode->size ? inode->durable_size : inode->size;
-    size_t high = inode->durable_size < inode->size ? inode->size : inode->durable_size;
-    size_t size = inode->durable_size;
-    if (high > low) {
-        unsigned choice = (unsigned)random_below(&disk.random, 3);
-        size = choice == 0   ? inode->durable_size
-               : choice == 1 ? inode->size
-                             : low + random_below(&disk.random, high - low + 1);
-    }
-    for (size_t page = 0; page < inode->capacity / PAGE; page++) {
-        uint8_t *kept = inode->durable + page * PAGE, *written = inode->bytes + page * PAGE;
-        if (!inode->dirty[page])
-            continue;
-        unsigned choice = (unsigned)random_below(&disk.random, 4);
-        if (choice == 0)
-            memcpy(kept, written, PAGE);
-        for (int sector = 0; choice == 1 && sector < PAGE / SECTOR; sector++)
-            if (random_below(&disk.random, 2))
-                memcpy(kept + sector * SECTOR, written + sector * SECTOR, SECTOR);
-        if (choice == 2 && page * PAGE >= inode->durable_size) /* a block that was never written holds anything */
-            for (size_t i = 0; i < PAGE; i++)
-                kept[i] = (uint8_t)random_next(&disk.random);
-        inode->dirty[page] = false;
-    }
-    inode->durable_size = inode->size = size;
-    if (inode->capacity == 0) /* nothing was ever written: there are no arrays */
-        return;
-    memset(inode->durable + size, 0, inode->capacity - size);
-    memcpy(inode->bytes, inode->durable, inode->capacity);
-}
-
-/* ---- Names ---- */
-
-static struct name *name_find(struct names *names, const char *path)
-{
-    for (unsigned i = 0; i < names->count; i++)
-        if (strcmp(names->list[i].path, path) == 0)
-            return &names->list[i];
-    return NULL;
-}
-
-static void name_remove(struct names *names, struct name *name)
-{
-    free(name->path);
-    inode_give(name->inode);
-    *name = names->list[--names->count];
-}
-
-/* In place of what had the name before. */
-static void name_set(struct names *names, const char *path, struct inode *inode)
-{
-    inode_take(inode);
-    struct name *name = name_find(names, path);
-    if (name)
-        name_remove(names, name);
-    if (names->count == NAMES_MAX)
-        give_up("too many names");
-    names->list[names->count++] = (struct name){check(strdup(path)), inode};
-}
-
-static bool in_directory(const char *path, const char *directory)
-{
-    size_t length = strlen(directory);
-    return strncmp(path, directory, length) == 0 && path[length] == '/' && !strchr(path + length + 1, '/');
-}
-
-static struct inode *parent_of(const char *path)
-{
-    char parent[4096];
-    snprintf(parent, sizeof parent, "%s", path);
-    char *slash = strrchr(parent, '/');
-    if (!slash || slash == parent)
-        return NULL; /* the root: there without a name */
-    *slash = 0;
-    struct name *name = name_find(&disk.now, parent);
-    return name ? name->inode : NULL;
-}
-
-static bool parent_exists(const char *path)
-{
-    const char *slash = strrchr(path, '/');
-    return slash == path || parent_of(path) != NULL;
-}
-
-static void change_add(int kind, const char *path, const char *target, struct inode *inode)
-{
-    if (disk.change_count == CHANGES_MAX)
-        give_up("too many changes without an fsync of their directory");
-    disk.changes[disk.change_count++] = (struct change){.kind = kind,
-                                                        .path = check(strdup(path)),
-                                                        .target = target ? check(strdup(target)) : NULL,
-                                                        .inode = inode_take(inode)};
-}
-
-/* What lies below a directory moves with it. */
-static void names_move(struct names *names, const char *from, const char *to)
-{
-    size_t length = strlen(from);
-    for (unsigned i = 0; i < names->count; i++) {
-        char *old = names->list[i].path, moved[4096];
-        if (strncmp(old, from, length) != 0 || old[length] != '/')
-            continue;
-        snprintf(moved, sizeof moved, "%s%s", to, old + length);
-        names->list[i].path = check(strdup(moved));
-        free(old);
-    }
-}
-
-/* Makes a change durable, where what it changes is. */
-static void change_apply(const struct change *change)
-{
-    struct name *name = name_find(&disk.durable, change->path);
-    if (change->kind == RENAMED && change->inode->is_directory)
-        names_move(&disk.durable, change->path, change->target);
-    if (change->kind == CREATED) {
-        name_set(&disk.durable, change->path, change->inode);
-    } else if (name && name->inode == change->inode) {
-        if (change->kind == RENAMED)
-            name_set(&disk.durable, change->target, change->inode);
-        name_remove(&disk.durable, name_find(&disk.durable, change->path));
-    } else if (change->kind == RENAMED) {
-        name_set(&disk.durable, change->target, change->inode); /* its creation was lost, the rename has the inode */
-    }
-}
-
-static void change_free(struct change *change)
-{
-    free(change->path);
-    free(change->target);
-    inode_give(change->inode);
-}
-
-/* All changes of a directory; with NULL: any subset of all, in order. */
-static void changes_settle(const char *directory)
-{
-    unsigned kept = 0;
-    for (unsigned i = 0; i < disk.change_count; i++) {
-        struct change *change = &disk.changes[i];
-        if (directory && !in_directory(change->path, directory)) {
-            disk.changes[kept++] = *change;
-            continue;
-        }
-        if (directory || random_below(&disk.random, 2))
-            change_apply(change);
-        change_free(change);
-    }
-    disk.change_count = kept;
-}
-
-static void names_clear(struct names *names)
-{
-    while (names->count > 0)
-        name_remove(names, &names->list[names->count - 1]);
-}
-
-/* ---- Crashing ---- */
-
-static void crash(void)
-{
-    if (disk.crashed)
-        return;
-    disk.crashed = disk.struck = true;
-    changes_settle(NULL);
-    /* Inodes that only the changes knew are gone; those with a durable name keep what they can. */
-    for (unsigned i = 0; i < disk.durable.count; i++)
-        if (!disk.durable.list[i].inode->is_directory)
-            inode_crash(disk.durable.list[i].inode);
-}
-
-void disk_crash(void)
-{
-    pthread_mutex_lock(&disk.mutex);
-    crash();
-    pthread_mutex_unlock(&disk.mutex);
-}
-
-/* A name whose directory was lost is lost with it. */
-static void orphans_remove(void)
-{
-    for (bool found = true; found;) {
-        found = false;
-        for (unsigned i = 0; i < disk.now.count && !found; i++) {
-            if (!parent_exists(disk.now.list[i].path)) {
-                name_remove(&disk.durable, name_find(&disk.durable, disk.now.list[i].path));
-                name_remove(&disk.now, &disk.now.list[i]);
-                found = true;
-            }
-        }
-    }
-}
-
-void disk_restart(void)
-{
-    pthread_mutex_lock(&disk.mutex);
-    if (disk.crashed) { /* else what no fsync covered is still there, for the next process too */
-        names_clear(&disk.now);
-        for (unsigned i = 0; i < disk.durable.count; i++)
-            name_set(&disk.now, disk.durable.list[i].path, disk.durable.list[i].inode);
-        orphans_remove();
-    }
-    disk.crashed = disk.struck = disk.fault_begun = false;
-    disk.fault = (struct fault){0};
-    pthread_mutex_unlock(&disk.mutex);
-}
-
-/* ---- Capacity ---- */
-
-static uint64_t in_pages(uint64_t bytes)
-{
-    return (bytes + PAGE - 1) / PAGE * PAGE;
-}
-
-/* How large the inode may become, at most `size`. What is open without a name counts, too. */
-static size_t size_allowed(const struct inode *inode, size_t size)
-{
-    if (disk.capacity == 0 || size <= inode->size)
-        return size;
-    uint64_t used = 0;
-    for (unsigned i = 0; i < disk.now.count; i++)
-        used += in_pages(disk.now.list[i].inode->size);
-    for (unsigned i = 0; i < DESCRIPTORS_MAX; i++) {
-        bool counted = !disk.descriptors[i];
-        for (unsigned k = 0; k < disk.now.count && !counted; k++)
-            counted = disk.now.list[k].inode == disk.descriptors[i];
-        for (unsigned k = 0; k < i && !counted; k++)
-            counted = disk.descriptors[k] == disk.descriptors[i];
-        if (!counted)
-            used += in_pages(disk.descriptors[i]->size);
-    }
-    uint64_t others = used - in_pages(inode->size), left = disk.capacity > others ? disk.capacity - others : 0;
-    left -= left % PAGE;
-    return in_pages(size) <= left ? size : left > inode->size ? (size_t)left : inode->size;
-}
 
 /* ---- Calls ---- */
 
@@ -412,7 +53,7 @@ static bool call_begin(enum call_kind kind, bool *half)
     bool now = fault_now();
     disk.fault_begun |= now;
     if (now && disk.fault.kind == FAULT_CRASH)
-        crash();
+        disk_crash_now();
     if (disk.crashed) {
         errno = EIO;
         return false;
@@ -450,7 +91,7 @@ static struct inode *inode_of(int fd)
 {
     int i = fd - FIRST_DESCRIPTOR;
     if (i < 0 || i >= DESCRIPTORS_MAX || !disk.descriptors[i])
-        give_up("a descriptor that is not open was used");
+        disk_give_up("a descriptor that is not open was used");
     return disk.descriptors[i];
 }
 
@@ -576,14 +217,6 @@ static int disk_fdatasync(void *context, int fd)
     return call_end(0);
 }
 
-static const char *path_of(const struct inode *inode)
-{
-    for (unsigned i = 0; i < disk.now.count; i++)
-        if (disk.now.list[i].inode == inode)
-            return disk.now.list[i].path;
-    return "";
-}
-
 static int disk_fsync(void *context, int fd)
 {
     (void)context;
@@ -626,15 +259,6 @@ static int disk_fallocate(void *context, int fd, uint64_t offset, uint64_t bytes
     if (allowed > inode->size)
         inode_resize(inode, allowed);
     return call_end(allowed < offset + bytes ? fail_with(ENOSPC) : 0);
-}
-
-/* Whether there are names in the directory. */
-static bool directory_is_used(const char *path)
-{
-    for (unsigned i = 0; i < disk.now.count; i++)
-        if (in_directory(disk.now.list[i].path, path))
-            return true;
-    return false;
 }
 
 static int disk_rename(void *context, const char *from, const char *to)
@@ -784,7 +408,7 @@ static int disk_list(void *context, const char *path, void (*visit)(void *visito
         return call_end(fail_with(ENOENT));
     for (unsigned i = 0; i < disk.now.count; i++)
         if (in_directory(disk.now.list[i].path, path))
-            found[count++] = check(strdup(strrchr(disk.now.list[i].path, '/') + 1));
+            found[count++] = disk_check(strdup(strrchr(disk.now.list[i].path, '/') + 1));
     call_end(0);
     for (unsigned i = 0; i < count; i++) {
         visit(visitor, found[i]);
@@ -827,7 +451,7 @@ void disk_create(uint64_t seed)
 void disk_destroy(void)
 {
     if (disk_descriptors() != 0)
-        give_up("descriptors are left open");
+        disk_give_up("descriptors are left open");
     for (unsigned i = 0; i < disk.change_count; i++)
         change_free(&disk.changes[i]);
     disk.change_count = 0;
