@@ -16,31 +16,7 @@
 
 #include "../../engine/file.h"
 #include "../../engine/tidemark.h"
-
-static char directory[64];
-
-static int directory_make(void **state)
-{
-    (void)state;
-    strcpy(directory, "/tmp/tidemark-engine-XXXXXX");
-    return mkdtemp(directory) ? 0 : -1;
-}
-
-static void remove_visit(void *context, const char *name)
-{
-    (void)context;
-    char *path = file_path(directory, name);
-    unlink(path);
-    free(path);
-}
-
-static int directory_remove(void **state)
-{
-    (void)state;
-    file_calls_use(NULL);
-    file_list(directory, remove_visit, NULL);
-    return rmdir(directory);
-}
+#include "directory.h"
 
 static struct tide_engine *open_with(const struct tide_options *options)
 {

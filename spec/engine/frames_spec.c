@@ -16,32 +16,9 @@
 #include "../../engine/format.h"
 #include "../../engine/segment.h"
 #include "../../engine/tidemark.h"
+#include "directory.h"
 
 static const uint8_t database_id[DATABASE_ID_BYTES] = "an id";
-static char directory[64];
-
-static int directory_make(void **state)
-{
-    (void)state;
-    strcpy(directory, "/tmp/tidemark-frames-XXXXXX");
-    return mkdtemp(directory) ? 0 : -1;
-}
-
-static void remove_visit(void *context, const char *name)
-{
-    (void)context;
-    char *path = file_path(directory, name);
-    unlink(path);
-    free(path);
-}
-
-static int directory_remove(void **state)
-{
-    (void)state;
-    file_list(directory, remove_visit, NULL);
-    return rmdir(directory);
-}
-
 /* A segment of one or more frames. */
 static void segment_put(const char *name, uint64_t first_seq, const uint8_t *frames, size_t frames_bytes)
 {

@@ -13,23 +13,7 @@
 
 #include "../../engine/error.h"
 #include "../../engine/tidemark.h"
-
-static char directory[64];
-
-static int directory_make(void **state)
-{
-    (void)state;
-    strcpy(directory, "/tmp/tidemark-options-XXXXXX");
-    return mkdtemp(directory) ? 0 : -1;
-}
-
-static int directory_remove(void **state)
-{
-    (void)state;
-    char command[128];
-    snprintf(command, sizeof command, "rm -rf '%s'", directory);
-    return system(command);
-}
+#include "directory.h"
 
 #define NUMBERS(X)                                                                                                     \
     X(batch_size, 1, TIDE_COUNT_MAX)                                                                                   \

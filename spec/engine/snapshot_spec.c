@@ -17,27 +17,10 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "directory.h"
 #include "file.h"
 #include "snapshot_file.h"
 #include "tidemark.h"
-
-static char directory[64];
-
-static int directory_make(void **state)
-{
-    (void)state;
-    strcpy(directory, "/tmp/tidemark-snapshot-XXXXXX");
-    return mkdtemp(directory) ? 0 : -1;
-}
-
-static int directory_remove(void **state)
-{
-    (void)state;
-    char command[128];
-    file_calls_use(NULL);
-    snprintf(command, sizeof command, "rm -rf '%s'", directory);
-    return system(command);
-}
 
 static void path_of(char path[160], const char *name)
 {
