@@ -117,10 +117,10 @@ bool channel_must_wake(struct channel *channel, uint64_t seq)
     return atomic_exchange_explicit(&channel->wake_seq, UINT64_MAX, memory_order_seq_cst) != UINT64_MAX;
 }
 
-struct record *channel_receive(struct channel *channel, struct record **replaced)
+struct block *channel_receive(struct channel *channel, struct block **replaced)
 {
     struct channel_slot *slot = &channel->slots[channel->head & channel->mask];
-    struct record *block;
+    struct block *block;
     /* Acquire; pairs with the release in channel_put. */
     for (unsigned spins = 0; !(block = atomic_load_explicit(&slot->block, memory_order_acquire)); spins++) {
         if (spins < 100)
@@ -135,7 +135,7 @@ struct record *channel_receive(struct channel *channel, struct record **replaced
     return block;
 }
 
-const struct record *channel_peek(struct channel *channel)
+const struct block *channel_peek(struct channel *channel)
 {
     /* Acquire; pairs with the release in channel_put. */
     return atomic_load_explicit(&channel->slots[channel->head & channel->mask].block, memory_order_acquire);

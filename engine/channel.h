@@ -8,11 +8,11 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "format.h"
+#include "block.h"
 
 struct channel_slot {
-    _Atomic(struct record *) block; /* NULL until its producer has put it there */
-    struct record *replaced;        /* the block that this event took out of the map, or NULL */
+    _Atomic(struct block *) block; /* NULL until its producer has put it there */
+    struct block *replaced;        /* the block that this event took out of the map, or NULL */
 };
 
 struct channel {
@@ -64,7 +64,7 @@ static inline uint64_t channel_take_place(struct channel *channel)
     return atomic_fetch_add_explicit(&channel->tail, 1, memory_order_seq_cst);
 }
 
-static inline void channel_put(struct channel *channel, uint64_t seq, struct record *block, struct record *replaced)
+static inline void channel_put(struct channel *channel, uint64_t seq, struct block *block, struct block *replaced)
 {
     struct channel_slot *slot = &channel->slots[seq & channel->mask];
     slot->replaced = replaced;
@@ -82,9 +82,9 @@ static inline uint64_t channel_tail(const struct channel *channel)
 }
 
 /* The writer: takes the event at the head, which has a place; waits the moment until its producer has put it there. */
-struct record *channel_receive(struct channel *channel, struct record **replaced);
+struct block *channel_receive(struct channel *channel, struct block **replaced);
 
 /* The writer: the event at the head without taking it; NULL when there is none. */
-const struct record *channel_peek(struct channel *channel);
+const struct block *channel_peek(struct channel *channel);
 
 #endif

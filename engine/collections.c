@@ -79,19 +79,23 @@ static bool collections_reserve(struct tide_engine *engine)
     return true;
 }
 
-static struct tide_collection *collection_create(struct tide_engine *engine, const char *name, size_t name_length)
+static struct tide_collection *collection_create(struct tide_engine *engine, const char *name, size_t name_length,
+                                                 struct tide_error *error)
 {
-    if (!collections_reserve(engine))
+    if (engine->collection_count == COLLECTIONS_MAX) {
+        error_set(error, TIDE_INVALID, "%s: a database has at most %d collections", engine->directory, COLLECTIONS_MAX);
         return NULL;
-    struct tide_collection *collection = calloc(1, sizeof *collection);
-    if (!collection)
-        return NULL;
-    collection->map = map_create(engine->memory, engine->reclaim);
-    if (!collection->map) {
+    }
+    struct tide_collection *collection = collections_reserve(engine) ? calloc(1, sizeof *collection) : NULL;
+    if (collection)
+        collection->map = map_create(engine->memory, engine->reclaim);
+    if (!collection || !collection->map) {
         free(collection);
+        error_set(error, TIDE_MEMORY, "out of memory");
         return NULL;
     }
     collection->engine = engine;
+    collection->number = (uint32_t)engine->collection_count;
     collection->name_length = (uint8_t)name_length;
     memcpy(collection->name, name, name_length);
     struct tide_collection **chain = chain_of(engine, name, name_length);
@@ -113,10 +117,8 @@ struct tide_collection *tide_collection(struct tide_engine *engine, const char *
     while (collection && (collection->name_length != name_length || memcmp(collection->name, name, name_length) != 0))
         collection = collection->next;
     if (!collection)
-        collection = collection_create(engine, name, name_length);
+        collection = collection_create(engine, name, name_length, error);
     pthread_mutex_unlock(&engine->collections_mutex);
-    if (!collection)
-        error_set(error, TIDE_MEMORY, "out of memory");
     return collection;
 }
 

@@ -107,7 +107,7 @@ static enum tide_status recovered_apply(void *context, const struct record *reco
     struct map_place place;
     map_lock(collection->map, map_hash(record_id(record), record->id_length), record_id(record), record->id_length,
              &place);
-    struct record *old = place.block;
+    struct block *old = place.block;
     enum tide_status status = TIDE_OK;
     /* Created while it is there: it was deleted between, and compaction has removed that event. */
     bool deletion_removed = record->type == TIDE_EVENT_CREATED && old;
@@ -119,10 +119,10 @@ static enum tide_status recovered_apply(void *context, const struct record *reco
         if (old)
             map_remove(&place);
     } else {
-        size_t bytes = record_size(record);
-        struct record *block = memory_allocate(engine->memory, bytes);
+        size_t bytes = block_bytes_of_record(record);
+        struct block *block = memory_allocate(engine->memory, bytes);
         if (block && (old || map_reserve(collection->map, &place))) {
-            memcpy(block, record, bytes);
+            block_from_record(record, collection->number, block);
             map_set(collection->map, &place, block);
         } else {
             memory_free(engine->memory, block, bytes);
@@ -132,7 +132,7 @@ static enum tide_status recovered_apply(void *context, const struct record *reco
     }
     map_unlock(&place);
     if (old)
-        memory_free(engine->memory, old, record_size(old));
+        memory_free(engine->memory, old, block_size(old));
     return status;
 }
 

@@ -22,6 +22,7 @@ struct tide_collection {
     struct tide_collection *next;      /* of the same hash chain */
     _Atomic uint64_t first_delete_seq; /* of the first deletion that the log knows, 0: none (see log_events.h) */
     uint64_t snapshot_records;         /* in the snapshot that is being made; of the maintenance thread */
+    uint32_t number;                   /* in the order of their first use; what blocks say of it */
     uint8_t name_length;
     char name[TIDE_NAME_BYTES_MAX + 1];
 };

@@ -16,7 +16,7 @@ struct tide_events {
 static uint64_t newest_seq(struct tide_collection *collection, const struct tide_event_filter *filter)
 {
     epoch_enter();
-    const struct record *block =
+    const struct block *block =
         map_get(collection->map, map_hash(filter->id, filter->id_length), filter->id, filter->id_length);
     uint64_t seq = block ? block->seq : 0;
     epoch_exit();

@@ -54,7 +54,7 @@ struct frame_header {
     bool chained;       /* the last CHAIN_HASH_BYTES are its hash */
 };
 
-/* A record as it lies in a frame and, byte for byte, in the map: an entry's block is its record. Little-endian. */
+/* A record as it lies in a frame, and in a snapshot. Little-endian. */
 struct record {
     uint32_t value_length;
     uint8_t type;  /* enum tide_event_type */

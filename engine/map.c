@@ -124,14 +124,14 @@ static inline uint64_t slot_tag(uint64_t hash)
     return (hash >> (64 - KNOWN_BITS)) << TAG_SHIFT;
 }
 
-static inline uint64_t slot_make(uint64_t hash, const struct record *block)
+static inline uint64_t slot_make(uint64_t hash, const struct block *block)
 {
     return slot_tag(hash) | (uint64_t)(uintptr_t)block;
 }
 
-static inline struct record *slot_block(uint64_t slot)
+static inline struct block *slot_block(uint64_t slot)
 {
-    return (struct record *)(uintptr_t)(slot & ADDRESS_MASK);
+    return (struct block *)(uintptr_t)(slot & ADDRESS_MASK);
 }
 
 static inline bool slot_in_use(uint64_t slot)
@@ -174,9 +174,9 @@ static inline bool id_equals(const char *a, const char *b, size_t length)
     return (difference | (x ^ y)) == 0;
 }
 
-static inline bool block_has_id(const struct record *block, const char *id, size_t id_length)
+static inline bool block_has_id(const struct block *block, const char *id, size_t id_length)
 {
-    return block->id_length == id_length && id_equals(record_id(block), id, id_length);
+    return block->id_length == id_length && id_equals(block_id(block), id, id_length);
 }
 
 /* ---- Readers ---- */
@@ -216,7 +216,7 @@ static inline bool bucket_has_empty(const struct bucket *bucket)
 
 /* Where a document's value lies is known only when its header is there; so the lines behind the header, too, are asked
  * for by the block's address alone. Longer documents are a stream that the processor sees for itself. */
-static inline void block_prefetch(const struct record *block)
+static inline void block_prefetch(const struct block *block)
 {
     for (int line = 0; line < 5; line++)
         __builtin_prefetch((const char *)block + 64 * line);
@@ -225,7 +225,7 @@ static inline void block_prefetch(const struct record *block)
 /* Finds the id's slot in a table; NULL when it is absent. Serves readers, and writers under the lock. `read`: the value
  * is wanted, too. */
 static inline __attribute__((always_inline)) _Atomic uint64_t *
-table_find(uint64_t table, uint64_t hash, const char *id, size_t id_length, struct record **block, bool read)
+table_find(uint64_t table, uint64_t hash, const char *id, size_t id_length, struct block **block, bool read)
 {
     unsigned bits = table_bits(table);
     uint64_t mask = (UINT64_C(1) << bits) - 1;
@@ -277,10 +277,10 @@ void map_prefetch_block(const struct map *map, uint64_t hash)
     block_prefetch(slot_block(slot));
 }
 
-const struct record *map_get(const struct map *map, uint64_t hash, const char *id, size_t id_length)
+const struct block *map_get(const struct map *map, uint64_t hash, const char *id, size_t id_length)
 {
     uint64_t table = table_of(map, hash);
-    struct record *block;
+    struct block *block;
     if (!table || !table_find(table, hash, id, id_length, &block, true))
         return NULL;
     return block;
@@ -385,8 +385,8 @@ static uint32_t table_copy(uint64_t from, uint64_t to, uint32_t reach)
         uint64_t slot = atomic_load_explicit(&buckets[i / BUCKET_SLOTS].slots[i % BUCKET_SLOTS], memory_order_relaxed);
         if (!slot_in_use(slot))
             continue;
-        const struct record *block = slot_block(slot);
-        uint64_t hash = told ? slot_hash(slot, i / BUCKET_SLOTS, bits) : map_hash(record_id(block), block->id_length);
+        const struct block *block = slot_block(slot);
+        uint64_t hash = told ? slot_hash(slot, i / BUCKET_SLOTS, bits) : map_hash(block_id(block), block->id_length);
         /* Relaxed: the table is published, with release, when it is full. */
         atomic_store_explicit(table_free_slot(to, hash, &new_reach), slot, memory_order_relaxed);
     }
@@ -444,7 +444,7 @@ bool map_reserve_many(struct map *map, uint64_t count)
     return done;
 }
 
-void map_set(struct map *map, struct map_place *place, struct record *block)
+void map_set(struct map *map, struct map_place *place, struct block *block)
 {
     struct map_shard *shard = place->shard;
     _Atomic uint64_t *slot = place->slot;
@@ -476,7 +476,7 @@ void map_remove(struct map_place *place)
 
 struct found {
     uint64_t hash;
-    const struct record *block;
+    const struct block *block;
 };
 
 /* Collects, in order, the `capacity` lowest hashes at or behind `from` of the home bucket `home`. Returns how many;
@@ -495,8 +495,8 @@ static size_t home_collect(uint64_t table, uint64_t home, uint64_t from, struct 
             empty |= slot == SLOT_EMPTY;
             if (!slot_in_use(slot))
                 continue;
-            const struct record *block = slot_block(slot);
-            uint64_t hash = map_hash(record_id(block), block->id_length);
+            const struct block *block = slot_block(slot);
+            uint64_t hash = map_hash(block_id(block), block->id_length);
             if (home_bucket(hash, bits) != home || hash < from)
                 continue;
             if (count == capacity) {
@@ -515,7 +515,7 @@ static size_t home_collect(uint64_t table, uint64_t home, uint64_t from, struct 
     }
 }
 
-size_t map_scan(struct map *map, unsigned shard_number, uint64_t *hash, bool *done, const struct record **blocks,
+size_t map_scan(struct map *map, unsigned shard_number, uint64_t *hash, bool *done, const struct block **blocks,
                 size_t capacity)
 {
     struct map_shard *shard = &map->shards[shard_number];

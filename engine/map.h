@@ -3,7 +3,7 @@
 #ifndef TIDE_MAP_H
 #define TIDE_MAP_H
 
-#include "format.h"
+#include "block.h"
 #include "memory.h"
 #include "reclaim.h"
 
@@ -29,12 +29,12 @@ void map_prefetch(const struct map *map, uint64_t hash);
 void map_prefetch_block(const struct map *map, uint64_t hash);
 
 /* The block of the id, or NULL. It stays valid until the section ends. */
-const struct record *map_get(const struct map *map, uint64_t hash, const char *id, size_t id_length);
+const struct block *map_get(const struct map *map, uint64_t hash, const char *id, size_t id_length);
 
 /* Up to `capacity` (at most MAP_SCAN_MAX) blocks of a shard whose hashes are at or behind *hash, in the order of their
  * hashes; moves *hash behind the last. *done: the shard has no more. Locks the shard for a moment. */
 enum { MAP_SHARDS = 256, MAP_SCAN_MAX = 64 };
-size_t map_scan(struct map *map, unsigned shard, uint64_t *hash, bool *done, const struct record **blocks,
+size_t map_scan(struct map *map, unsigned shard, uint64_t *hash, bool *done, const struct block **blocks,
                 size_t capacity);
 
 uint64_t map_count(const struct map *map);
@@ -46,7 +46,7 @@ struct map_place {
     struct map_shard *shard;
     uint64_t hash;
     _Atomic uint64_t *slot; /* where the block is, NULL when the id is absent */
-    struct record *block;   /* NULL: absent */
+    struct block *block;    /* NULL: absent */
 };
 
 /* Locks the id's shard and looks the id up. */
@@ -62,7 +62,7 @@ bool map_reserve(struct map *map, struct map_place *place);
 bool map_reserve_many(struct map *map, uint64_t count);
 
 /* Publishes `block` for the id, in place of place->block where there is one. */
-void map_set(struct map *map, struct map_place *place, struct record *block);
+void map_set(struct map *map, struct map_place *place, struct block *block);
 
 /* Takes the id out; place->block is there. */
 void map_remove(struct map_place *place);

@@ -2,7 +2,7 @@
  *
  * Memory comes from the system in regions of 2 MiB, aligned so, on one huge page where the system gives one: a random
  * access then costs one TLB miss less. A region is divided into 32 units of 64 KiB; its description takes the beginning
- * of unit 0. A unit is a span of blocks of one size class (steps of 16 bytes up to 1 KiB, then of an eighth), or part
+ * of unit 0. A unit is a span of blocks of one size class (steps of 8 bytes up to 1 KiB, then of an eighth), or part
  * of a run that holds one table. Blocks over 16 KiB come from malloc, tables over 1 MiB from mmap.
  *
  * A span keeps its free blocks in a list within them. Spans of a class that have free blocks are in a list of the
@@ -13,9 +13,9 @@
  * Each thread has, for each class, a small stack of free blocks which it alone touches; it is filled and emptied by
  * halves under the class's lock.
  *
- * Fragmentation: rounding costs 8 bytes on average below 1 KiB and at most an eighth above. Replacing documents of like
- * sizes reuses their places. When nearly all documents are deleted and one is left in every span, a span per survivor
- * stays, up to 64 KiB each, until the survivors are moved together (memory_drain.c, relocate.c).
+ * Fragmentation: rounding costs nothing below 1 KiB (blocks are a multiple of 8) and at most an eighth above. Replacing
+ * documents of like sizes reuses their places. When nearly all documents are deleted and one is left in every span, a
+ * span per survivor stays, up to 64 KiB each, until the survivors are moved together (memory_drain.c, relocate.c).
  *
  * Under AddressSanitizer every block is malloc's own, so that a use after free is seen. */
 #include "memory.h"

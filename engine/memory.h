@@ -17,7 +17,7 @@ enum { MEMORY_PADDING = 64 };
 struct memory *memory_create(void);
 void memory_destroy(struct memory *memory);
 
-/* A block of at least `bytes` bytes, aligned to 16, uninitialised; NULL when the system has none. At least
+/* A block of at least `bytes` bytes, aligned to 8, uninitialised; NULL when the system has none. At least
  * MEMORY_PADDING bytes behind its `bytes` bytes can be read. Any thread. */
 void *memory_allocate(struct memory *memory, size_t bytes);
 

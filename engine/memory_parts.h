@@ -17,7 +17,7 @@ enum {
     UNIT_BYTES = 64 << 10,
     REGION_UNITS = REGION_BYTES / UNIT_BYTES,
     REGION_HEADER_BYTES = 4096,
-    SMALL_STEP = 16,
+    SMALL_STEP = 8,
     SMALL_MAX = 1024,
     CLASSES_SMALL = SMALL_MAX / SMALL_STEP,
     CLASSES = CLASSES_SMALL + 32, /* four doublings of eight steps */

@@ -15,15 +15,15 @@ void tide_read_end(struct tide_engine *engine)
     epoch_exit();
 }
 
-static void view_of(const struct record *block, struct tide_view *view)
+static void view_of(const struct block *block, struct tide_view *view)
 {
     if (!block) {
         *view = (struct tide_view){0};
         return;
     }
-    *view = (struct tide_view){.id = record_id(block),
+    *view = (struct tide_view){.id = block_id(block),
                                .id_length = block->id_length,
-                               .value = record_value(block),
+                               .value = block_value(block),
                                .value_length = block->value_length,
                                .version = block->seq};
 }
@@ -65,7 +65,7 @@ uint64_t tide_count(const struct tide_collection *collection)
 size_t tide_scan(struct tide_collection *collection, struct tide_cursor *cursor, struct tide_view *views,
                  size_t capacity)
 {
-    const struct record *blocks[MAP_SCAN_MAX];
+    const struct block *blocks[MAP_SCAN_MAX];
     size_t count = 0;
     cursor->done |= cursor->shard >= MAP_SHARDS; /* it may come from elsewhere */
     while (count < capacity && !cursor->done) {

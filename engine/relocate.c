@@ -17,16 +17,16 @@ void relocation_begin(struct relocation *relocation, struct tide_engine *engine)
 }
 
 /* Moves a block that was in the map a moment ago. Within a section. False: out of memory. */
-static bool block_move(struct tide_engine *engine, struct tide_collection *collection, const struct record *block)
+static bool block_move(struct tide_engine *engine, struct tide_collection *collection, const struct block *block)
 {
-    size_t bytes = record_size(block);
-    struct record *copy = memory_allocate(engine->memory, bytes);
+    size_t bytes = block_size(block);
+    struct block *copy = memory_allocate(engine->memory, bytes);
     if (!copy)
         return false;
     memcpy(copy, block, bytes);
     struct map_place place;
-    map_lock(collection->map, map_hash(record_id(block), block->id_length), record_id(block), block->id_length, &place);
-    struct record *old = place.block;
+    map_lock(collection->map, map_hash(block_id(block), block->id_length), block_id(block), block->id_length, &place);
+    struct block *old = place.block;
     bool there = old == block;
     if (there)
         map_set(collection->map, &place, copy);
@@ -45,14 +45,14 @@ void relocation_step(struct relocation *relocation, struct tide_engine *engine)
         relocation_end(relocation, engine);
         return;
     }
-    const struct record *blocks[MAP_SCAN_MAX];
+    const struct block *blocks[MAP_SCAN_MAX];
     bool done, moved = true;
     memory_cache_empty(engine->memory); /* copies must not go where blocks were freed */
     uint64_t written = atomic_load_explicit(&engine->written, memory_order_relaxed); /* this thread's own */
     epoch_enter();
     size_t count = map_scan(collection->map, relocation->shard, &relocation->hash, &done, blocks, MAP_SCAN_MAX);
     for (size_t i = 0; i < count && moved; i++) {
-        if (blocks[i]->seq <= written && memory_draining(engine->memory, blocks[i], record_size(blocks[i])))
+        if (blocks[i]->seq <= written && memory_draining(engine->memory, blocks[i], block_size(blocks[i])))
             moved = block_move(engine, collection, blocks[i]);
     }
     epoch_exit();

@@ -37,7 +37,7 @@ enum { KEPT_BESIDE_NEWEST = 1 };
 struct snapshot_capture {
     bool begun, memory_out;
     struct snapshot_header header;
-    struct record **images; /* before-images */
+    struct block **images; /* before-images */
     size_t count, capacity;
 };
 
@@ -53,7 +53,7 @@ void snapshot_attend(struct tide_engine *engine, uint64_t last_time_us)
 {
     struct snapshot_state *state = &engine->snapshots;
     pthread_mutex_lock(&engine->mutex);
-    struct record **images = state->given_back;
+    struct block **images = state->given_back;
     size_t count = state->given_back_count;
     state->given_back = NULL;
     struct snapshot_capture *capture = state->capture;
@@ -71,15 +71,15 @@ void snapshot_attend(struct tide_engine *engine, uint64_t last_time_us)
     if (begun)
         eventcount_advance(&engine->rises[TIDE_LEVEL_WRITTEN]);
     for (size_t i = 0; i < count && images; i++)
-        reclaim_block(engine->reclaim, images[i], record_size(images[i]));
+        reclaim_block(engine->reclaim, images[i], block_size(images[i]));
     free(images);
 }
 
-static bool image_keep(struct snapshot_capture *capture, struct record *image)
+static bool image_keep(struct snapshot_capture *capture, struct block *image)
 {
     if (capture->count == capture->capacity) {
         size_t capacity = capture->capacity ? capture->capacity * 2 : 1024;
-        struct record **images = realloc(capture->images, capacity * sizeof(struct record *));
+        struct block **images = realloc(capture->images, capacity * sizeof(struct block *));
         if (!images) {
             capture->memory_out = true;
             return false;
@@ -91,7 +91,7 @@ static bool image_keep(struct snapshot_capture *capture, struct record *image)
     return true;
 }
 
-size_t snapshot_keep(struct tide_engine *engine, struct record **replaced, size_t count)
+size_t snapshot_keep(struct tide_engine *engine, struct block **replaced, size_t count)
 {
     size_t left = 0;
     pthread_mutex_lock(&engine->mutex);
@@ -188,7 +188,7 @@ static void pace_keep(struct pace *pace, const struct tide_engine *engine)
 static bool scan_step(struct tide_collection *collection, struct tide_cursor *cursor, uint64_t seq,
                       struct snapshot_output *output)
 {
-    const struct record *blocks[MAP_SCAN_MAX];
+    const struct block *blocks[MAP_SCAN_MAX];
     bool shard_done, room = true;
     epoch_enter();
     size_t count = map_scan(collection->map, cursor->shard, &cursor->hash, &shard_done, blocks, MAP_SCAN_MAX);
@@ -196,11 +196,11 @@ static bool scan_step(struct tide_collection *collection, struct tide_cursor *cu
         if (blocks[i]->seq > seq - PLANTED(15)) /* the last event's document left out */
             continue;
         if (snapshot_output_full(output)) { /* the rest is read again: documents may be large */
-            cursor->hash = map_hash(record_id(blocks[i]), blocks[i]->id_length);
+            cursor->hash = map_hash(block_id(blocks[i]), blocks[i]->id_length);
             shard_done = false;
             break;
         }
-        room = snapshot_output_add(output, blocks[i]);
+        room = snapshot_output_add(output, blocks[i], collection->name, collection->name_length);
         collection->snapshot_records++;
     }
     epoch_exit();
@@ -238,11 +238,10 @@ static enum tide_status images_write(struct tide_engine *engine, const struct sn
     struct pace pace = {0};
     for (size_t i = 0; i < capture->count && status == TIDE_OK; i++) {
         pace_keep(&pace, engine);
-        const struct record *image = capture->images[i];
-        if (!collection || collection->name_length != image->collection_length ||
-            memcmp(collection->name, record_collection(image), collection->name_length) != 0)
-            collection = tide_collection(engine, record_collection(image), image->collection_length, error);
-        if (!collection || !snapshot_output_add(output, image))
+        const struct block *image = capture->images[i];
+        if (!collection || collection->number != image->collection)
+            collection = collection_at(engine, image->collection);
+        if (!snapshot_output_add(output, image, collection->name, collection->name_length))
             return error_set(error, TIDE_MEMORY, "out of memory for a snapshot");
         collection->snapshot_records++;
         if (snapshot_output_full(output)) {

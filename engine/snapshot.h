@@ -12,7 +12,7 @@ struct snapshot_capture;
 /* What an engine has to do with snapshots; guarded by its mutex. */
 struct snapshot_state {
     struct snapshot_capture *capture; /* of the snapshot that is being made, NULL: none */
-    struct record **given_back;       /* before-images that were written: for the writer to retire */
+    struct block **given_back;        /* before-images that were written: for the writer to retire */
     size_t given_back_count;
     struct tide_snapshot newest;    /* that this engine has made, or else begun with */
     uint64_t made, failed, bad;     /* figures */
@@ -32,7 +32,7 @@ void snapshot_attend(struct tide_engine *engine, uint64_t last_time_us);
 
 /* The writer thread, when a batch is written: takes from `replaced` what the snapshot still needs; returns how many
  * are left, at the front. */
-size_t snapshot_keep(struct tide_engine *engine, struct record **replaced, size_t count);
+size_t snapshot_keep(struct tide_engine *engine, struct block **replaced, size_t count);
 
 /* The writer thread: so many bytes were appended; asks for a snapshot when it is time. */
 void snapshot_note_bytes(struct tide_engine *engine, uint64_t bytes);

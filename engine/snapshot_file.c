@@ -138,18 +138,19 @@ enum tide_status snapshot_output_create(const char *directory, const struct snap
     return status;
 }
 
-bool snapshot_output_add(struct snapshot_output *output, const struct record *record)
+bool snapshot_output_add(struct snapshot_output *output, const struct block *block, const char *name,
+                         size_t name_length)
 {
-    size_t bytes = record_size(record);
+    size_t bytes = block_record_bytes(block, name_length);
     if (output->length + bytes > output->capacity) {
         size_t capacity = output->length + bytes;
-        uint8_t *block = realloc(output->block, capacity);
-        if (!block)
+        uint8_t *grown = realloc(output->block, capacity);
+        if (!grown)
             return false;
-        output->block = block;
+        output->block = grown;
         output->capacity = capacity;
     }
-    memcpy(output->block + output->length, record, bytes);
+    block_to_record(block, name, name_length, (struct record *)(void *)(output->block + output->length));
     output->length += bytes;
     output->block_records++;
     return true;

@@ -2,6 +2,7 @@
 #ifndef TIDE_SNAPSHOT_FILE_H
 #define TIDE_SNAPSHOT_FILE_H
 
+#include "block.h"
 #include "segment.h"
 #include "snapshot_format.h"
 
@@ -29,8 +30,9 @@ struct snapshot_output;
 enum tide_status snapshot_output_create(const char *directory, const struct snapshot_header *header,
                                         struct snapshot_output **output, struct tide_error *error);
 
-/* Copies a record; never waits for the disk. False: out of memory. */
-bool snapshot_output_add(struct snapshot_output *output, const struct record *record);
+/* Copies a block, of the collection of that name, as its record; never waits for the disk. False: out of memory. */
+bool snapshot_output_add(struct snapshot_output *output, const struct block *block, const char *name,
+                         size_t name_length);
 
 /* Whether a block's worth of records has gathered, which snapshot_output_pour writes. */
 bool snapshot_output_full(const struct snapshot_output *output);

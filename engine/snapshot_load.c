@@ -35,12 +35,12 @@ static struct tide_collection *collection_of(struct tide_engine *engine, struct 
 static enum tide_status record_enter(struct tide_engine *engine, struct tide_collection *collection, uint64_t hash,
                                      const struct record *record)
 {
-    size_t bytes = record_size(record);
+    size_t bytes = block_bytes_of_record(record);
     struct map_place place;
-    struct record *block = memory_allocate(engine->memory, bytes);
+    struct block *block = memory_allocate(engine->memory, bytes);
     if (!block)
         return TIDE_MEMORY;
-    memcpy(block, record, bytes);
+    block_from_record(record, collection->number, block);
     map_lock(collection->map, hash, record_id(record), record->id_length, &place);
     bool there = place.block != NULL, room = there || map_reserve(collection->map, &place);
     if (!there && room)

@@ -139,7 +139,7 @@ const struct tide_options *tide_options_in_force(const struct tide_engine *engin
 const char *tide_path(const struct tide_engine *engine);
 
 /* The collection of this name, made at its first use; it lives as long as the engine. A name is 1 to 64 of
- * A-Z a-z 0-9 _ -, else NULL with INVALID. */
+ * A-Z a-z 0-9 _ -; there are at most 524,288 of them. Else NULL with INVALID. */
 struct tide_collection *tide_collection(struct tide_engine *engine, const char *name, size_t name_length,
                                         struct tide_error *error);
 bool tide_name_valid(const char *name, size_t name_length);

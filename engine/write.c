@@ -37,30 +37,30 @@ static enum tide_status write_check(const struct tide_collection *collection, co
     return TIDE_OK;
 }
 
-static struct record *block_build(const struct tide_collection *collection, const struct tide_write *write)
+static size_t write_value_length(const struct tide_write *write)
 {
-    size_t value_length = write->operation == TIDE_DELETE ? 0 : write->value_length;
-    size_t bytes = record_bytes(collection->name_length, write->id_length, value_length);
-    struct record *block = memory_allocate(collection->engine->memory, bytes);
+    return write->operation == TIDE_DELETE ? 0 : write->value_length;
+}
+
+static struct block *block_build(const struct tide_collection *collection, const struct tide_write *write)
+{
+    size_t value_length = write_value_length(write);
+    struct block *block = memory_allocate(collection->engine->memory, block_bytes(write->id_length, value_length));
     if (!block)
         return NULL;
-    memset((char *)block + bytes - FRAME_ALIGNMENT, 0, FRAME_ALIGNMENT);
     block->value_length = (uint32_t)value_length;
-    block->flags = 0;
-    block->collection_length = collection->name_length;
+    block->collection = collection->number;
     block->id_length = (uint8_t)write->id_length;
     block->time_us = clock_real_us();
-    char *p = block->bytes;
-    memcpy(p, collection->name, collection->name_length);
-    memcpy(p + collection->name_length, write->id, write->id_length);
+    memcpy(block->bytes, write->id, write->id_length);
     if (value_length > 0)
-        memcpy(p + collection->name_length + write->id_length, write->value, value_length);
+        memcpy(block->bytes + write->id_length, write->value, value_length);
     return block;
 }
 
 /* Whether the write may happen to a document that is `block` (NULL: absent). */
 static enum tide_status precondition(const struct tide_collection *collection, const struct tide_write *write,
-                                     const struct record *block, struct tide_error *error)
+                                     const struct block *block, struct tide_error *error)
 {
     uint64_t version = block ? block->seq : 0;
     if (write->operation == TIDE_CREATE && block)
@@ -87,13 +87,13 @@ static void first_delete_note(struct tide_collection *collection, uint64_t seq)
 
 /* The locked part: precondition, place, publication. Returns the status; on OK the event is accepted. */
 static enum tide_status write_publish(struct tide_collection *collection, const struct tide_write *write, uint64_t hash,
-                                      struct record *block, struct tide_written *written, struct tide_error *error)
+                                      struct block *block, struct tide_written *written, struct tide_error *error)
 {
     struct channel *channel = &collection->engine->channel;
     struct map_place place;
     uint64_t early = PLANTED(7) ? channel_take_place(channel) : 0; /* the place taken outside of the lock */
     map_lock(collection->map, hash, write->id, write->id_length, &place);
-    struct record *old = place.block;
+    struct block *old = place.block;
     enum tide_status status = precondition(collection, write, old, error);
     if (status == TIDE_OK && !old && !map_reserve(collection->map, &place))
         status = error_set(error, TIDE_MEMORY, "out of memory");
@@ -174,18 +174,17 @@ enum tide_status tide_write(struct tide_collection *collection, const struct tid
     enum tide_durability durability = write->durability ? write->durability : engine->options.durability;
     uint64_t timeout_ms = write->timeout_ms ? write->timeout_ms : engine->options.timeout_ms;
     uint64_t deadline_us = durability == TIDE_DURABLE ? clock_deadline_us(timeout_ms) : 0;
-    size_t value_length = write->operation == TIDE_DELETE ? 0 : write->value_length;
-    uint64_t bytes = record_bytes(collection->name_length, write->id_length, value_length);
+    uint64_t bytes = record_bytes(collection->name_length, write->id_length, write_value_length(write));
 
     bool kick;
     status = write_claim(engine, write, bytes, &kick, error);
     if (status != TIDE_OK)
         return status;
-    struct record *block = block_build(collection, write);
+    struct block *block = block_build(collection, write);
     status = block ? write_publish(collection, write, hash, block, written, error)
                    : error_set(error, TIDE_MEMORY, "out of memory");
     if (status != TIDE_OK) {
-        memory_free(engine->memory, block, bytes);
+        memory_free(engine->memory, block, block_bytes(write->id_length, write_value_length(write)));
         channel_release(&engine->channel, bytes, 1);
         epoch_exit();
         return status;

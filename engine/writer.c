@@ -53,10 +53,11 @@ struct writer {
     size_t frame_capacity;
     uint64_t frame_events; /* about so many fill a frame; UINT64_MAX: none is to go before its batch is due */
     struct batch batch;
-    struct record **replaced; /* of the batch; batch_size entries */
-    struct record **deletions;
+    struct block **replaced; /* of the batch; batch_size entries */
+    struct block **deletions;
     size_t replaced_count, deletion_count;
-    uint64_t last_time_us; /* of the newest written event: times never decrease along seq */
+    const struct tide_collection *collection; /* of the event before: events of one collection mostly come in rows */
+    uint64_t last_time_us;                    /* of the newest written event: times never decrease along seq */
     uint64_t last_sync_us;
     uint64_t idle_since_us; /* 0: not idle */
     bool reclaim_waits;
@@ -92,7 +93,7 @@ static uint64_t wanted_sync_due_us(const struct tide_engine *engine)
 /* When the event at the head will have waited for flush_interval_ms, monotonic; 0: now. */
 static uint64_t head_due_us(struct tide_engine *engine)
 {
-    const struct record *first = channel_peek(&engine->channel);
+    const struct block *first = channel_peek(&engine->channel);
     if (!first)
         return 0; /* its producer is about to put it there */
     uint64_t now = clock_real_us();
@@ -241,6 +242,13 @@ static bool frame_reserve(struct writer *writer, size_t bytes)
     return true;
 }
 
+static const struct tide_collection *collection_of(struct writer *writer, const struct block *block)
+{
+    if (!writer->collection || writer->collection->number != block->collection)
+        writer->collection = collection_at(writer->engine, block->collection);
+    return writer->collection;
+}
+
 /* Whether the batch takes another event, of those before seq `end`. */
 static bool batch_goes_on(const struct writer *writer, uint64_t end)
 {
@@ -257,13 +265,14 @@ static enum tide_status frame_append(struct writer *writer, uint64_t end, struct
     size_t frame_bytes = FRAME_HEADER_BYTES;
     uint32_t events = 0;
     while (batch_goes_on(writer, end) && frame_bytes < FRAME_BYTES) {
-        struct record *replaced;
-        struct record *block = channel_receive(channel, &replaced);
-        size_t bytes = record_size(block);
+        struct block *replaced;
+        struct block *block = channel_receive(channel, &replaced);
+        const struct tide_collection *collection = collection_of(writer, block);
+        size_t bytes = block_record_bytes(block, collection->name_length);
         if (!frame_reserve(writer, frame_bytes + bytes + CHAIN_HASH_BYTES))
             return error_set(error, TIDE_MEMORY, "%s: out of memory for a batch", engine->directory);
         struct record *copy = (struct record *)(void *)(writer->frame + frame_bytes);
-        memcpy(copy, block, bytes);
+        block_to_record(block, collection->name, collection->name_length, copy);
         if (copy->time_us < writer->last_time_us)
             copy->time_us = writer->last_time_us;
         writer->last_time_us = copy->time_us;
@@ -322,9 +331,9 @@ static void batch_retire(struct writer *writer)
     struct tide_engine *engine = writer->engine;
     writer->replaced_count = snapshot_keep(engine, writer->replaced, writer->replaced_count);
     for (size_t i = 0; i < writer->replaced_count; i++)
-        reclaim_block(engine->reclaim, writer->replaced[i], record_size(writer->replaced[i]));
+        reclaim_block(engine->reclaim, writer->replaced[i], block_size(writer->replaced[i]));
     for (size_t i = 0; i < writer->deletion_count; i++)
-        memory_free(engine->memory, writer->deletions[i], record_size(writer->deletions[i]));
+        memory_free(engine->memory, writer->deletions[i], block_size(writer->deletions[i]));
     writer->replaced_count = writer->deletion_count = 0;
     writer->reclaim_waits = reclaim_run(engine->reclaim);
 }
@@ -481,8 +490,8 @@ enum tide_status writer_start(struct tide_engine *engine, uint64_t last_time_us,
     writer->frame_capacity = 1 << 20;
     writer->frame_events = UINT64_MAX;
     writer->frame = malloc(writer->frame_capacity);
-    writer->replaced = calloc(engine->options.batch_size, sizeof(struct record *));
-    writer->deletions = calloc(engine->options.batch_size, sizeof(struct record *));
+    writer->replaced = calloc(engine->options.batch_size, sizeof(struct block *));
+    writer->deletions = calloc(engine->options.batch_size, sizeof(struct block *));
     int failure = ENOMEM;
     if (writer->frame && writer->replaced && writer->deletions)
         failure = pthread_create(&engine->writer, NULL, writer_run, writer);

@@ -14,6 +14,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "../../engine/engine.h"
 #include "../../engine/file.h"
 #include "../../engine/tidemark.h"
 #include "directory.h"
@@ -369,6 +370,22 @@ static void a_batch_that_will_be_synced_goes_to_the_disk_while_it_fills(void **s
 
 /* How many events fill a frame is a guess by those of the last one. Behind a frame of large documents the writer went
  * on to fill one with small ones, of which there were not enough, while who had written them waited for it. */
+/* Blocks have a number for their collection, of so many bits. */
+static void one_collection_too_many_is_refused(void **state)
+{
+    (void)state;
+    struct tide_error error;
+    struct tide_engine *engine = open_with(NULL);
+    struct tide_collection *present = tide_collection(engine, "present", 7, &error);
+    engine->collection_count = COLLECTIONS_MAX; /* as if there were; each takes 10 KiB */
+    assert_null(tide_collection(engine, "another", 7, &error));
+    assert_int_equal(error.status, TIDE_INVALID);
+    assert_ptr_equal(tide_collection(engine, "present", 7, &error), present);
+    engine->collection_count = 1;
+    assert_non_null(tide_collection(engine, "another", 7, &error));
+    assert_int_equal(tide_close(engine, NULL), TIDE_OK);
+}
+
 static void a_frame_that_is_not_full_waits_for_nobody(void **state)
 {
     (void)state;
@@ -402,6 +419,7 @@ int main(void)
         TEST(a_crowd_shares_its_syncs_and_who_comes_alone_is_served),
         TEST(a_batch_that_will_be_synced_goes_to_the_disk_while_it_fills),
         TEST(a_frame_that_is_not_full_waits_for_nobody),
+        TEST(one_collection_too_many_is_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

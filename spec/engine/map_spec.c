@@ -32,11 +32,11 @@ static int seed_choose(void **state)
     return 0;
 }
 
-static struct record *block_make(struct memory *memory, const char *id, uint64_t value)
+static struct block *block_make(struct memory *memory, const char *id, uint64_t value)
 {
-    struct record *block = memory_allocate(memory, record_bytes(0, strlen(id), 16));
+    struct block *block = memory_allocate(memory, block_bytes(strlen(id), 16));
     assert_non_null(block);
-    memset(block, 0, RECORD_HEADER_BYTES);
+    memset(block, 0, BLOCK_HEADER_BYTES);
     block->id_length = (uint8_t)strlen(id);
     block->value_length = 16;
     block->seq = value;
@@ -46,10 +46,10 @@ static struct record *block_make(struct memory *memory, const char *id, uint64_t
     return block;
 }
 
-static uint64_t block_check(const struct record *block)
+static uint64_t block_check(const struct block *block)
 {
     uint64_t both[2];
-    memcpy(both, record_value(block), sizeof both);
+    memcpy(both, block_value(block), sizeof both);
     if (both[0] != ~both[1])
         abort(); /* a torn read */
     return both[0];
@@ -59,25 +59,25 @@ static void set(struct map *map, struct memory *memory, const char *id, uint64_t
 {
     struct map_place place;
     map_lock(map, map_hash(id, strlen(id)), id, strlen(id), &place);
-    struct record *old = place.block;
+    struct block *old = place.block;
     if (!old)
         assert_true(map_reserve(map, &place));
     map_set(map, &place, block_make(memory, id, value));
     map_unlock(&place);
     if (old)
-        reclaim_block(reclaim, old, record_size(old));
+        reclaim_block(reclaim, old, block_size(old));
 }
 
 static bool take_out(struct map *map, const char *id, struct reclaim *reclaim)
 {
     struct map_place place;
     map_lock(map, map_hash(id, strlen(id)), id, strlen(id), &place);
-    struct record *old = place.block;
+    struct block *old = place.block;
     if (old)
         map_remove(&place);
     map_unlock(&place);
     if (old)
-        reclaim_block(reclaim, old, record_size(old));
+        reclaim_block(reclaim, old, block_size(old));
     return old != NULL;
 }
 
@@ -106,7 +106,7 @@ static void random_calls_agree_with_a_model(void **state)
             model[number] = 0;
         } else {
             epoch_enter();
-            const struct record *block = map_get(map, map_hash(id, strlen(id)), id, strlen(id));
+            const struct block *block = map_get(map, map_hash(id, strlen(id)), id, strlen(id));
             uint64_t found = block ? block_check(block) : 0;
             epoch_exit();
             assert_int_equal(found, model[number]);
@@ -204,11 +204,11 @@ static void iteration_sees_what_stays_once_while_the_map_grows(void **state)
         uint64_t hash = 0;
         bool done = false;
         while (!done) {
-            const struct record *blocks[7];
+            const struct block *blocks[7];
             epoch_enter();
             size_t count = map_scan(map, shard, &hash, &done, blocks, 7);
             for (size_t i = 0; i < count; i++) {
-                if (record_id(blocks[i])[0] == 's')
+                if (block_id(blocks[i])[0] == 's')
                     assert_int_equal(seen[block_check(blocks[i]) - 1]++, 0);
             }
             epoch_exit();
@@ -276,7 +276,7 @@ static void *reader_run(void *context)
         char id[24];
         snprintf(id, sizeof id, "%llu", (unsigned long long)(number++ % 64));
         epoch_enter();
-        const struct record *block = map_get(shared->map, map_hash(id, strlen(id)), id, strlen(id));
+        const struct block *block = map_get(shared->map, map_hash(id, strlen(id)), id, strlen(id));
         if (block)
             block_check(block);
         epoch_exit();

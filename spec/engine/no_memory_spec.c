@@ -551,8 +551,8 @@ enum { IDS = 3000 };
 
 static bool map_put(struct map *map, struct memory *memory, struct reclaim *reclaim, const char *id, uint64_t version)
 {
-    size_t length = strlen(id), bytes = record_bytes(0, length, 0);
-    struct record *block = memory_allocate(memory, bytes);
+    size_t length = strlen(id), bytes = block_bytes(length, 0);
+    struct block *block = memory_allocate(memory, bytes);
     if (!block)
         return false;
     memset(block, 0, bytes);
@@ -561,13 +561,13 @@ static bool map_put(struct map *map, struct memory *memory, struct reclaim *recl
     memcpy(block->bytes, id, length);
     struct map_place place;
     map_lock(map, map_hash(id, length), id, length, &place);
-    struct record *old = place.block;
+    struct block *old = place.block;
     bool room = old || map_reserve(map, &place);
     if (room)
         map_set(map, &place, block);
     map_unlock(&place);
     if (old)
-        reclaim_block(reclaim, old, record_size(old));
+        reclaim_block(reclaim, old, block_size(old));
     if (!room)
         memory_free(memory, block, bytes);
     return room;
@@ -591,7 +591,7 @@ static void map_work(void)
     for (unsigned i = 0; map && i < IDS; i++) {
         char id[24];
         int length = snprintf(id, sizeof id, "id-%u", i);
-        const struct record *block = map_get(map, map_hash(id, (size_t)length), id, (size_t)length);
+        const struct block *block = map_get(map, map_hash(id, (size_t)length), id, (size_t)length);
         assert_int_equal(block ? block->seq : 0, versions[i]);
         count += block != NULL;
     }
