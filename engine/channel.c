@@ -26,8 +26,14 @@ bool channel_init(struct channel *channel, uint64_t next_seq, uint64_t bytes_max
     while (slots < SLOTS_MAX && slots * BYTES_A_SLOT < bytes_max)
         slots *= 2;
     channel->slots = calloc(slots, sizeof *channel->slots);
-    if (!channel->slots)
+    channel->replaced =
+        calloc(slots, sizeof(struct block *)); /* zeros that nobody reads: memory comes when it is used */
+    if (!channel->slots || !channel->replaced) {
+        free(channel->slots);
+        free(channel->replaced);
+        channel->slots = NULL;
         return false;
+    }
     channel->mask = slots - 1;
     channel->slots_max = slots;
     channel->bytes_max = bytes_max;
@@ -52,6 +58,7 @@ void channel_destroy(struct channel *channel)
     if (!channel->slots)
         return;
     free(channel->slots);
+    free(channel->replaced);
     pthread_mutex_destroy(&channel->room_mutex);
     pthread_cond_destroy(&channel->room);
 }
@@ -119,18 +126,18 @@ bool channel_must_wake(struct channel *channel, uint64_t seq)
 
 struct block *channel_receive(struct channel *channel, struct block **replaced)
 {
-    struct channel_slot *slot = &channel->slots[channel->head & channel->mask];
+    _Atomic(struct block *) *slot = &channel->slots[channel->head & channel->mask];
     struct block *block;
     /* Acquire; pairs with the release in channel_put. */
-    for (unsigned spins = 0; !(block = atomic_load_explicit(&slot->block, memory_order_acquire)); spins++) {
+    for (unsigned spins = 0; !(block = atomic_load_explicit(slot, memory_order_acquire)); spins++) {
         if (spins < 100)
             __builtin_ia32_pause();
         else
             sched_yield();
     }
-    *replaced = slot->replaced;
+    *replaced = block->type == TIDE_EVENT_CREATED ? NULL : channel->replaced[channel->head & channel->mask];
     /* Relaxed: channel_release publishes the empty slot to its next producer. */
-    atomic_store_explicit(&slot->block, NULL, memory_order_relaxed);
+    atomic_store_explicit(slot, NULL, memory_order_relaxed);
     channel->head++;
     return block;
 }
@@ -138,5 +145,5 @@ struct block *channel_receive(struct channel *channel, struct block **replaced)
 const struct block *channel_peek(struct channel *channel)
 {
     /* Acquire; pairs with the release in channel_put. */
-    return atomic_load_explicit(&channel->slots[channel->head & channel->mask].block, memory_order_acquire);
+    return atomic_load_explicit(&channel->slots[channel->head & channel->mask], memory_order_acquire);
 }

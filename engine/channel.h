@@ -10,14 +10,10 @@
 
 #include "block.h"
 
-struct channel_slot {
-    _Atomic(struct block *) block; /* NULL until its producer has put it there */
-    struct block *replaced;        /* the block that this event took out of the map, or NULL */
-};
-
 struct channel {
     /* Set once. */
-    struct channel_slot *slots;
+    _Atomic(struct block *) *slots; /* an event each; NULL until its producer has put it there */
+    struct block **replaced;        /* of each slot the block that its event took out of the map; of "created": stale */
     uint64_t mask;
     uint64_t bytes_max, slots_max;
     uint64_t kick_bytes; /* pending bytes at which the writer is to be woken */
@@ -64,12 +60,13 @@ static inline uint64_t channel_take_place(struct channel *channel)
     return atomic_fetch_add_explicit(&channel->tail, 1, memory_order_seq_cst);
 }
 
+/* `replaced`: what the event takes out of the map; NULL just where the block's type is "created". */
 static inline void channel_put(struct channel *channel, uint64_t seq, struct block *block, struct block *replaced)
 {
-    struct channel_slot *slot = &channel->slots[seq & channel->mask];
-    slot->replaced = replaced;
+    if (replaced) /* apart from the slots, so that where nothing is replaced this takes no memory */
+        channel->replaced[seq & channel->mask] = replaced;
     /* Release; pairs with the acquire in channel_receive. */
-    atomic_store_explicit(&slot->block, block, memory_order_release);
+    atomic_store_explicit(&channel->slots[seq & channel->mask], block, memory_order_release);
 }
 
 /* Whether the producer of `seq` is the one to wake the writer; true for one producer a sleep. */
