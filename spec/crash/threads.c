@@ -43,13 +43,15 @@ static void *writer_main(void *context)
     return NULL;
 }
 
-/* Until every document was most likely replaced, and nothing but a reader keeps what it was. */
+/* Until every document was most likely replaced, and nothing but a reader keeps what it was. Where the disk is nearly
+ * full the writer waits for who reads, so there not for long. */
 static void others_write(void)
 {
+    struct timespec pause = {0, 50000};
     struct tide_watermarks now;
     tide_watermarks(shared, &now);
-    for (uint64_t until = now.accepted + REPLACED_IN; now.written < until && !atomic_load(&writers_done);) {
-        struct timespec pause = {0, 50000};
+    uint64_t until = now.accepted + REPLACED_IN;
+    for (int i = 0; now.written < until && !atomic_load(&writers_done) && !(may_be_full && i == 100); i++) {
         nanosleep(&pause, NULL);
         tide_watermarks(shared, &now);
     }
