@@ -42,9 +42,9 @@ enum { FRAME_BYTES = 128 << 10 };
 /* What is in the log of a batch, which is begun when there are events, and ended when it is due. */
 struct batch {
     uint64_t events;
-    uint64_t block_bytes; /* the room to give back */
-    uint64_t bytes;       /* of the frames */
-    uint64_t due_us;      /* monotonic; when its first event will have waited long enough */
+    uint64_t record_bytes; /* the room to give back */
+    uint64_t bytes;        /* of the frames */
+    uint64_t due_us;       /* monotonic; when its first event will have waited long enough */
 };
 
 struct writer {
@@ -252,7 +252,7 @@ static const struct tide_collection *collection_of(struct writer *writer, const 
 /* Whether the batch takes another event, of those before seq `end`. */
 static bool batch_goes_on(const struct writer *writer, uint64_t end)
 {
-    return writer->engine->channel.head < end && writer->batch.block_bytes < writer->engine->options.batch_bytes_max;
+    return writer->engine->channel.head < end && writer->batch.record_bytes < writer->engine->options.batch_bytes_max;
 }
 
 /* Takes events before seq `end` from the channel, a frame full, and appends it to the log. */
@@ -282,7 +282,7 @@ static enum tide_status frame_append(struct writer *writer, uint64_t end, struct
             writer->deletions[writer->deletion_count++] = block;
         if (!(PLANTED(6) && events == 2)) /* the third event of a frame left out */
             frame_bytes += bytes;
-        batch->block_bytes += bytes;
+        batch->record_bytes += bytes;
         batch->events++;
         events++;
     }
@@ -400,7 +400,7 @@ static enum tide_status batch_write(struct writer *writer, struct tide_error *er
     atomic_fetch_add_explicit(&engine->bytes_written, batch.bytes, memory_order_relaxed);
     batch_retire(writer);
     space_keep(engine); /* before the room is given back that the batch had */
-    channel_release(&engine->channel, batch.block_bytes, batch.events);
+    channel_release(&engine->channel, batch.record_bytes, batch.events);
     watermarks_raise(engine, engine->channel.head - 1); /* after the release: it also tells listeners of the room */
     snapshot_note_bytes(engine, batch.bytes);
     retention_note(engine);
