@@ -356,7 +356,7 @@ static size_t many_copy(struct module_state *state, struct collection *collectio
     bool copied = true;
     json_buffer_reset(&state->scratch.current);
     tide_read_begin(collection->database->engine);
-    tide_get_many(collection->collection, keys, count, views);
+    tide_get_many(collection->collection, keys, count, SIZE_MAX, views);
     for (size_t i = 0; i < count && copied; i++) {
         lengths[i] = views[i].value ? views[i].value_length : 0;
         if (views[i].value)

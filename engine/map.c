@@ -214,18 +214,21 @@ static inline bool bucket_has_empty(const struct bucket *bucket)
     return empty;
 }
 
-/* Where a document's value lies is known only when its header is there; so the lines behind the header, too, are asked
- * for by the block's address alone. Longer documents are a stream that the processor sees for itself. */
-static inline void block_prefetch(const struct block *block)
+/* Where a document's value lies is known only when its header is there; so who wants the value asks for the lines
+ * behind the header, too, by the block's address alone. Six are a document of 300 bytes, wherever its block begins in
+ * its first one; longer documents are a stream that the processor sees for itself. */
+enum { LINES_OF_ID = 2, LINES_OF_DOCUMENT = 6 };
+
+static inline void block_prefetch(const struct block *block, int lines)
 {
-    for (int line = 0; line < 5; line++)
-        __builtin_prefetch((const char *)block + 64 * line);
+    for (int line = 0; line < lines; line++)
+        __builtin_prefetch((const char *)block + CACHE_LINE_BYTES * line);
 }
 
-/* Finds the id's slot in a table; NULL when it is absent. Serves readers, and writers under the lock. `read`: the value
- * is wanted, too. */
+/* Finds the id's slot in a table; NULL when it is absent. Serves readers, and writers under the lock. `whole`: the
+ * document is wanted, and nobody has asked for it yet. */
 static inline __attribute__((always_inline)) _Atomic uint64_t *
-table_find(uint64_t table, uint64_t hash, const char *id, size_t id_length, struct block **block, bool read)
+table_find(uint64_t table, uint64_t hash, const char *id, size_t id_length, struct block **block, bool whole)
 {
     unsigned bits = table_bits(table);
     uint64_t mask = (UINT64_C(1) << bits) - 1;
@@ -239,8 +242,8 @@ table_find(uint64_t table, uint64_t hash, const char *id, size_t id_length, stru
             uint64_t slot = atomic_load_explicit(place, memory_order_acquire);
             if (slot >> TAG_SHIFT == tag && slot_in_use(slot)) {
                 *block = slot_block(slot);
-                if (read)
-                    block_prefetch(*block);
+                if (whole)
+                    block_prefetch(*block, LINES_OF_DOCUMENT);
                 if (block_has_id(*block, id, id_length))
                     return place;
             }
@@ -274,16 +277,25 @@ void map_prefetch_block(const struct map *map, uint64_t hash)
         return;
     /* Relaxed: the address is only a hint here. */
     uint64_t slot = atomic_load_explicit(&bucket->slots[__builtin_ctz(match)], memory_order_relaxed);
-    block_prefetch(slot_block(slot));
+    block_prefetch(slot_block(slot), LINES_OF_ID);
+}
+
+static inline __attribute__((always_inline)) const struct block *block_of(const struct map *map, uint64_t hash,
+                                                                          const char *id, size_t id_length, bool whole)
+{
+    uint64_t table = table_of(map, hash);
+    struct block *block;
+    return table && table_find(table, hash, id, id_length, &block, whole) ? block : NULL;
 }
 
 const struct block *map_get(const struct map *map, uint64_t hash, const char *id, size_t id_length)
 {
-    uint64_t table = table_of(map, hash);
-    struct block *block;
-    if (!table || !table_find(table, hash, id, id_length, &block, true))
-        return NULL;
-    return block;
+    return block_of(map, hash, id, id_length, true);
+}
+
+const struct block *map_get_prefetched(const struct map *map, uint64_t hash, const char *id, size_t id_length)
+{
+    return block_of(map, hash, id, id_length, false);
 }
 
 uint64_t map_count(const struct map *map)

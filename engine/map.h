@@ -7,6 +7,8 @@
 #include "memory.h"
 #include "reclaim.h"
 
+enum { CACHE_LINE_BYTES = 64 };
+
 struct map;
 struct map_shard;
 
@@ -25,11 +27,13 @@ uint64_t map_hash(const char *id, size_t id_length);
 /* Asks the processor for the line in which the lookup of `hash` begins. */
 void map_prefetch(const struct map *map, uint64_t hash);
 
-/* Asks for the block that map_get will most likely return. */
+/* Asks for the header and the id of the block that map_get_prefetched will most likely return. */
 void map_prefetch_block(const struct map *map, uint64_t hash);
 
-/* The block of the id, or NULL. It stays valid until the section ends. */
+/* The block of the id, or NULL. It stays valid until the section ends. map_get asks for the value's lines while the
+ * header's is still under way; map_get_prefetched leaves them alone. */
 const struct block *map_get(const struct map *map, uint64_t hash, const char *id, size_t id_length);
+const struct block *map_get_prefetched(const struct map *map, uint64_t hash, const char *id, size_t id_length);
 
 /* Up to `capacity` (at most MAP_SCAN_MAX) blocks of a shard whose hashes are at or behind *hash, in the order of their
  * hashes; moves *hash behind the last. *done: the shard has no more. Locks the shard for a moment. */

@@ -34,7 +34,22 @@ enum tide_status tide_get(struct tide_collection *collection, const char *id, si
     return view->value ? TIDE_OK : TIDE_NOT_FOUND;
 }
 
-size_t tide_get_many(struct tide_collection *collection, const struct tide_key *keys, size_t count,
+/* Asks for the lines in which the value's first `bytes` lie. */
+static void value_prefetch(const struct tide_view *view, size_t bytes)
+{
+    enum { BYTES_MAX = 1024 }; /* what is longer is a stream that the processor sees for itself */
+    if (bytes > BYTES_MAX)
+        bytes = BYTES_MAX;
+    if (bytes > view->value_length)
+        bytes = view->value_length;
+    if (bytes == 0)
+        return;
+    for (size_t i = 0; i < bytes; i += CACHE_LINE_BYTES)
+        __builtin_prefetch(view->value + i);
+    __builtin_prefetch(view->value + bytes - 1);
+}
+
+size_t tide_get_many(struct tide_collection *collection, const struct tide_key *keys, size_t count, size_t ahead,
                      struct tide_view *views)
 {
     enum { AT_ONCE = 16 };
@@ -50,8 +65,12 @@ size_t tide_get_many(struct tide_collection *collection, const struct tide_key *
             map_prefetch_block(collection->map, hashes[i]);
         for (size_t i = 0; i < end; i++) {
             const struct tide_key *key = &keys[start + i];
-            view_of(map_get(collection->map, hashes[i], key->id, key->id_length), &views[start + i]);
-            found += views[start + i].value != NULL;
+            struct tide_view *view = &views[start + i];
+            view_of(map_get_prefetched(collection->map, hashes[i], key->id, key->id_length), view);
+            if (!view->value)
+                continue;
+            found++;
+            value_prefetch(view, ahead);
         }
     }
     return found;

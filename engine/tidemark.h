@@ -211,9 +211,11 @@ struct tide_key {
     size_t id_length;
 };
 
-/* Looks `count` ids up at once, inside a read section, with their cache misses overlapped. views[i].value is NULL
- * where keys[i] is absent. Returns how many were found. */
-size_t tide_get_many(struct tide_collection *collection, const struct tide_key *keys, size_t count,
+/* Looks `count` ids up at once, inside a read section, with their cache misses overlapped. `ahead`: how many bytes of
+ * each value, from its beginning, the caller is going to read (SIZE_MAX: all of it), so that they are asked for as
+ * well; a hint, which changes nothing but the time. views[i].value is NULL where keys[i] is absent. Returns how many
+ * were found. */
+size_t tide_get_many(struct tide_collection *collection, const struct tide_key *keys, size_t count, size_t ahead,
                      struct tide_view *views);
 
 uint64_t tide_count(const struct tide_collection *collection);

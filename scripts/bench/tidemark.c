@@ -118,7 +118,8 @@ static uint64_t get_many(void *thread, const char (*ids)[ID_BYTES], unsigned cou
     for (unsigned i = 0; i < count; i++)
         keys[i] = (struct tide_key){ids[i], ID_BYTES};
     tide_read_begin(engine);
-    if (tide_get_many(articles, keys, count, views) != count)
+    size_t ahead = copied ? ARTICLE_BYTES : 4 + ID_BYTES; /* what article_sum reads */
+    if (tide_get_many(articles, keys, count, ahead, views) != count)
         fail("tidemark: documents are missing");
     for (unsigned i = 0; i < count; i++) {
         char copy[ARTICLE_BYTES];

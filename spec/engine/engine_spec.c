@@ -104,6 +104,39 @@ static void what_was_written_is_there_after_reopening(void **state)
     assert_int_equal(tide_close(engine, NULL), TIDE_OK);
 }
 
+static void whatever_is_asked_for_ahead_many_are_got(void **state)
+{
+    (void)state;
+    enum { IDS = 20 };
+    struct tide_engine *engine = open_with(NULL);
+    struct tide_collection *articles = articles_of(engine);
+    char ids[IDS][8], values[IDS][2000];
+    struct tide_key keys[IDS];
+    struct tide_view views[IDS];
+    for (int i = 0; i < IDS; i++) { /* from "1" on to a longer one than is ever asked for; the last one is absent */
+        memset(values[i], '1', sizeof values[i]);
+        values[i][1 + i * 100] = 0;
+        keys[i] = (struct tide_key){ids[i], (size_t)snprintf(ids[i], sizeof ids[i], "id-%d", i)};
+        if (i < IDS - 1)
+            assert_int_equal(write_one(articles, TIDE_PUT, ids[i], values[i], TIDE_ACCEPTED, NULL), TIDE_OK);
+    }
+    size_t aheads[] = {0, 1, 64, 65, SIZE_MAX};
+    for (size_t a = 0; a < sizeof aheads / sizeof *aheads; a++) {
+        int same = 0;
+        tide_read_begin(engine);
+        size_t found = tide_get_many(articles, keys, IDS, aheads[a], views);
+        for (int i = 0; i < IDS - 1; i++)
+            same += views[i].value && views[i].value_length == strlen(values[i]) &&
+                    memcmp(views[i].value, values[i], views[i].value_length) == 0;
+        const char *absent = views[IDS - 1].value;
+        tide_read_end(engine);
+        assert_int_equal(found, IDS - 1);
+        assert_int_equal(same, IDS - 1);
+        assert_null(absent);
+    }
+    tide_close(engine, NULL);
+}
+
 static void a_directory_has_one_engine_in_a_process(void **state)
 {
     (void)state;
@@ -410,6 +443,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, directory_make, directory_remove)
         TEST(what_was_written_is_there_after_reopening),
+        TEST(whatever_is_asked_for_ahead_many_are_got),
         TEST(a_directory_has_one_engine_in_a_process),
         TEST(many_threads_through_a_small_channel_lose_nothing),
         TEST(a_failed_sync_is_final),
