@@ -121,6 +121,39 @@ static void random_calls_agree_with_a_model(void **state)
     memory_destroy(memory);
 }
 
+/* All with one hash, so that nothing but the ids' bytes tells them apart. */
+static void ids_of_each_length_are_told_apart_by_each_byte(void **state)
+{
+    (void)state;
+    enum { LENGTH_MAX = 255, HASH = 12345 };
+    struct memory *memory = memory_create();
+    map_init();
+    for (size_t length = 1; length <= LENGTH_MAX; length++) {
+        struct map *map = map_create(memory, NULL);
+        char id[LENGTH_MAX + 1] = {0};
+        memset(id, 'a', length);
+        struct map_place place;
+        map_lock(map, HASH, id, length, &place);
+        assert_true(map_reserve(map, &place));
+        map_set(map, &place, block_make(memory, id, length));
+        map_unlock(&place);
+        epoch_enter();
+        const struct block *found = map_get(map, HASH, id, length), *other = NULL;
+        const struct block *prefetched = map_get_prefetched(map, HASH, id, length);
+        for (size_t i = 0; i < length && !other; i++) {
+            id[i] = 'b';
+            other = map_get(map, HASH, id, length);
+            id[i] = 'a';
+        }
+        epoch_exit();
+        assert_non_null(found);
+        assert_ptr_equal(found, prefetched);
+        assert_null(other);
+        map_destroy(map);
+    }
+    memory_destroy(memory);
+}
+
 enum { ID_BYTES = 24 };
 
 /* The next id, from *number on, of shard 0 (whose share of hashes begins with the lowest 190 of their last 16 bits); if
@@ -319,6 +352,7 @@ static void readers_beside_a_writer_see_whole_blocks(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(ids_of_each_length_are_told_apart_by_each_byte),
         cmocka_unit_test(random_calls_agree_with_a_model),
         cmocka_unit_test(a_shard_keeps_its_documents_when_it_grows),
         cmocka_unit_test(a_crowded_shard_keeps_its_documents_when_it_grows),
