@@ -137,7 +137,7 @@ bench_libs_lfht = -lurcu-cds -lurcu-memb
 bench_libs_ck = -lck
 
 bench: bench-setup ## the engine and its server beside what is possible and what people would take instead
-	@lua5.4 scripts/bench.lua --build $(B) --http yes
+	@lua5.4 scripts/bench.lua --build $(B) --seconds 1260 --http yes
 
 bench-large: bench-setup ## the lines of many documents, with 10,000,000; needs 20 GiB of memory
 	@lua5.4 scripts/bench.lua --build $(B) --documents 10000000 --rounds 1 --only '^create/large$$|^get/large/|^get%-many/[cv]|^recovery$$' --report report-large

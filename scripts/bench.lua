@@ -1,21 +1,22 @@
 -- bench.lua: the engine beside what is possible and what people would take instead. Contenders are programs of their own and
--- take turns within each line; each checks what it has read and counted, and a wrong result ends its line.
+-- take turns, round by round; each checks what it has read and counted, and a wrong result is told and left out.
 local usage = [[
 usage: lua5.4 scripts/bench.lua [--build DIR] [--rounds 5] [--documents 1000000] [--update-seconds 60] [--only PATTERN]
-                                [--http no] [--report report] [--small 100000]
+                                [--seconds 0] [--http no] [--report report] [--small 100000]
 
 --documents is that of the large lines, --small that of those named 100,000 (for a test of the bench); --only takes a Lua
-pattern of a line's name; --http yes: the lines of the server, too. Writes DIR/bench/report.json and report.html. Exit
-status 1: a contender's result was wrong. Goals that are missed are printed as missed.
+pattern of a line's name, or several with | between them; --seconds: behind the third round no more is begun that would end
+later; 0: however long it takes; --http yes: the lines of the server, too. Writes DIR/bench/report.json and report.html. Exit
+status 1: a contender's result was wrong; 2: no line is named so. Goals that are missed are printed as missed.
 
 examples:
   make bench
   lua5.4 scripts/bench.lua --only '^get/' --rounds 3
-  lua5.4 scripts/bench.lua --only '^create/' --documents 10000000
+  lua5.4 scripts/bench.lua --only '^create/large$|^recovery$' --documents 10000000 --rounds 1
 ]]
 
-local options = { build = "build", rounds = 5, documents = 1000000, small = 100000, update_seconds = 60, only = "", http = "no",
-  report = "report" }
+local options = { build = "build", rounds = 5, documents = 1000000, small = 100000, update_seconds = 60, only = "", seconds = 0,
+  http = "no", report = "report" }
 do
   local i = 1
   while arg[i] do
@@ -34,12 +35,14 @@ do
   end
 end
 
+io.stdout:setvbuf "line"
 package.path = "scripts/?.lua;scripts/bench/?.lua;" .. package.path
 local cjson = require "cjson"
 local lines = require "lines"
 local statistics = require "statistics"
 local directory = options.build .. "/bench/stores"
 local report = { machine = {}, settings = {}, lines = {}, goals = {}, documents = options.documents, rounds = options.rounds }
+local ROUNDS_MIN = 3 -- however slow the machine
 local failures = 0
 local left_out = {} -- names of contenders that could not be had
 
@@ -89,14 +92,34 @@ local function run(entry, contender, arguments)
   print(("WRONG: %s, %s: %s"):format(entry.name, contender, text:gsub("\n.*", "")))
 end
 
+--- Of each line, of each contender: what it had in each round; false: something was wrong.
+local results = {}
+
+--- Medians of what there is of all rounds' figures; of lists the last one. nil: there is nothing.
+local function summary(line, contender)
+  local there = {}
+  for _, result in ipairs(results[line] and results[line][contender] or {}) do
+    if result then table.insert(there, result) end
+  end
+  if not there[1] then return end
+  local found = {}
+  for name, value in pairs(there[1]) do
+    local values = {}
+    for i, result in ipairs(there) do values[i] = result[name] end
+    found[name] = type(value) == "number" and statistics.median(values) or there[#there][name]
+    if name == "rate" then found.low, found.high = statistics.extremes(values) end
+  end
+  return found
+end
+
 local function arguments_of(entry, contender)
   local queries = entry.queries_of and entry.queries_of[contender]
   if queries then return ("%s queries=%d"):format(entry.arguments, queries) end
   if not entry.half_rate_of then return entry.arguments end
   local whose = entry.rate_as and entry.rate_as[contender] or contender
-  local rate = math.huge -- the least of these lines is what it can keep up
+  local rate = math.huge -- the least of these lines, as far as they are known, is what it can keep up
   for _, name in ipairs(entry.half_rate_of) do
-    local found = report.lines[name] and report.lines[name].contenders[whose]
+    local found = summary(name, whose)
     rate = found and math.min(rate, found.rate) or rate
   end
   return rate < math.huge and ("%s rate=%d"):format(entry.arguments, rate // 2) or nil
@@ -104,47 +127,61 @@ end
 
 local LATENCIES = { "p50_us", "p90_us", "p99_us", "p99_9_us", "p99_99_us", "max_us" }
 
---- Medians of all rounds' figures; of lists the last round's.
-local function summary(results)
-  local found = {}
-  for name, value in pairs(results[1]) do
-    local values = {}
-    for i, result in ipairs(results) do values[i] = result[name] end
-    found[name] = type(value) == "number" and statistics.median(values) or results[#results][name]
-    if name == "rate" then found.low, found.high = statistics.extremes(values) end
-  end
-  return found
-end
-
-local function run_line(entry)
-  local line = { name = entry.name, title = entry.title, latency = entry.latency, series = entry.series,
-    memory = entry.memory, contenders = {},
-    order = {} }
-  local results, start = {}, os.time()
-  for round = 1, entry.once and 1 or options.rounds do
-    for _, contender in ipairs(entry.contenders) do
-      local arguments = program_of(entry, contender) and arguments_of(entry, contender)
-      left_out[contender] = not program_of(entry, contender) or nil
-      if arguments then
-        progress("%s, round %d: %s", entry.name, round, contender)
-        local result = run(entry, contender, arguments)
-        results[contender] = results[contender] or {}
-        table.insert(results[contender], result)
-      end
+--- One round of one line, all its contenders.
+local function run_line(entry, round)
+  local start = os.time()
+  local line = results[entry.name] or { seconds = 0 }
+  results[entry.name] = line
+  for _, contender in ipairs(entry.contenders) do
+    local arguments = program_of(entry, contender) and arguments_of(entry, contender)
+    left_out[contender] = not program_of(entry, contender) or nil
+    if arguments then
+      progress("round %d of %d, %s: %s", round, options.rounds, entry.name, contender)
+      line[contender] = line[contender] or {}
+      line[contender][round] = run(entry, contender, arguments) or false
     end
   end
   progress ""
-  line.seconds = os.time() - start
+  line.seconds = line.seconds + os.time() - start
+end
+
+--- A line of the report, of all its rounds.
+local function line_of(entry)
+  local line = { name = entry.name, title = entry.title, latency = entry.latency, series = entry.series,
+    memory = entry.memory, seconds = results[entry.name].seconds, contenders = {}, order = {} }
   for _, contender in ipairs(entry.contenders) do
-    if results[contender] and results[contender][1] then
-      line.contenders[contender] = summary(results[contender])
+    local found = summary(entry.name, contender)
+    if found then
+      line.contenders[contender] = found
       table.insert(line.order, contender)
-      report.settings[contender] = line.contenders[contender].settings
+      report.settings[contender] = found.settings
     end
   end
   report.lines[entry.name] = line
   table.insert(report.lines, line)
   return line
+end
+
+--- The median of what `value` makes of each round: it gets a function from line, contender and field to that round's
+--- figure, and may return nil. Where a machine is slow for minutes, its ratios are those of one round's figures.
+local function in_rounds(value)
+  local values = {}
+  for round = 1, options.rounds do
+    local found = value(function(line, contender, field)
+      local result = results[line] and results[line][contender] and results[line][contender][round]
+      return result and result[field]
+    end)
+    if found then table.insert(values, found) end
+  end
+  return values[1] and statistics.median(values)
+end
+
+--- How many times one contender's rate is another's, in one line or two.
+local function ratio(line, contender, other, other_line)
+  return in_rounds(function(figure)
+    local ours, theirs = figure(line, contender, "rate"), figure(other_line or line, other, "rate")
+    return ours and theirs and ours / theirs
+  end)
 end
 
 local function print_line(line)
@@ -153,7 +190,7 @@ local function print_line(line)
   for _, name in ipairs(line.order) do
     local each = line.contenders[name]
     local text = ("  %-11s %12.0f/s  %11.0f - %-11.0f"):format(name, each.rate, each.low, each.high)
-    if name ~= "tidemark" and ours then text = text .. ("  tidemark is %.2f x"):format(ours.rate / each.rate) end
+    if name ~= "tidemark" and ours then text = text .. ("  tidemark is %.2f x"):format(ratio(line.name, "tidemark", name)) end
     if line.memory and each.memory_bytes_per_document and name ~= "redis" then
       text = text .. ("\n              memory %.0f bytes a document, %.0f beyond id and JSON; on disk %.2f bytes a byte of them")
         :format(each.memory_bytes_per_document, each.memory_bytes_per_document - 36 - 256, each.disk_bytes_per_byte)
@@ -172,15 +209,6 @@ end
 local function figure(line, contender, field)
   local found = report.lines[line] and report.lines[line].contenders[contender]
   return found and found[field]
-end
-
-local function best(line)
-  local rate
-  for _, contender in ipairs(lines.embedded) do
-    local found = figure(line, contender, "rate")
-    if found and (not rate or found > rate) then rate = found end
-  end
-  return rate
 end
 
 --- The server's lines, by their own script; its lines and goals become the report's.
@@ -206,13 +234,30 @@ end
 
 local function judge()
   print "\ngoals"
-  for _, goal in ipairs(lines.goals(figure, best)) do
+  for _, goal in ipairs(lines.goals(figure, in_rounds)) do
     local text, value, bound, lower = table.unpack(goal, 1, 4)
     local met = value and (lower and value >= bound or not lower and value <= bound) or false
     table.insert(report.goals, { text = text, value = value or nil, bound = bound, lower = lower or false, met = met })
     print(("  %-66s %10s  %s %-6g %s"):format(text, value and ("%.2f"):format(value) or "-", lower and ">=" or "<=", bound,
       not value and "not measured" or met and "met" or "MISSED"))
   end
+end
+
+local function wanted(entry)
+  for pattern in options.only:gmatch "[^|]+" do
+    if entry.name:find(pattern) then return true end
+  end
+  return options.only == ""
+end
+
+local entries, names = {}, {}
+for _, entry in ipairs(lines.all(options)) do
+  table.insert(names, entry.name)
+  if wanted(entry) then table.insert(entries, entry) end
+end
+if not entries[1] then
+  io.stderr:write(("bench: no line's name matches %s; they are:\n  %s\n"):format(options.only, table.concat(names, "\n  ")))
+  os.exit(2)
 end
 
 os.execute(("rm -rf '%s' && mkdir -p '%s'"):format(directory, directory))
@@ -226,9 +271,25 @@ print(("%s, %d processors, %s, %s, %s"):format(report.machine.processor, report.
   report.machine.file_system, report.machine.date))
 print(("articles of 256 bytes, ids in random order, %d rounds, %d documents in the large lines\n"):format(options.rounds,
   options.documents))
-for _, entry in ipairs(lines.all(options)) do
-  if entry.name:find(options.only) then print_line(run_line(entry)) end
+-- Round by round, so that each line's figures are from all of the time, and a slow quarter of an hour isn't one line's.
+local start = os.time()
+for round = 1, options.rounds do
+  local round_start = os.time()
+  for _, entry in ipairs(entries) do
+    if round == 1 or not entry.once then run_line(entry, round) end
+  end
+  local now = os.time()
+  print(("round %d of %d: %d s"):format(round, options.rounds, now - round_start))
+  local expected = (now - start) * (round + 1) // round
+  if options.seconds > 0 and round >= ROUNDS_MIN and round < options.rounds and expected > options.seconds then
+    print(("no more rounds: another one would end after %d s (--seconds %d)"):format(expected, options.seconds))
+    options.rounds = round
+    break
+  end
 end
+report.rounds = options.rounds
+print ""
+for _, entry in ipairs(entries) do print_line(line_of(entry)) end
 print "\nsettings"
 for name, settings in pairs(report.settings) do print(("  %-11s %s"):format(name, settings)) end
 for name in pairs(left_out) do print(("  %-11s could not be had, and is left out"):format(name)) end

@@ -36,6 +36,22 @@ describe("the bench", function()
     assert.is_true(found.low <= found.rate and found.rate <= found.high and found.operations > 0)
   end)
 
+  it("takes the lines of several patterns, and doesn't call nothing a success", function()
+    local out, err, status, build = run "--only '^durable%-one/1$|^history$'"
+    assert.equal(0, status, out .. err)
+    assert.equal(2, #cjson.decode(workspace.read(build .. "/bench/report.json")).lines)
+    local _, message, refused = run "--only ^nothing$"
+    assert.equal(2, refused)
+    assert.matches("no line's name matches ^nothing$; they are:\n  create/100k\n", message, 1, true)
+  end)
+
+  it("takes turns round by round, and ends behind the third one where time is short", function()
+    local out, err, status, build = run "--only '^durable%-one/1$' --rounds 9 --seconds 1"
+    assert.equal(0, status, out .. err)
+    assert.matches("round 3 of 9: %d+ s\nno more rounds: .- after %d+ s", out)
+    assert.equal(3, cjson.decode(workspace.read(build .. "/bench/report.json")).rounds)
+  end)
+
   it("takes every line that the engine has", function()
     local out, err, status, build = run "--only ."
     assert.equal(0, status, out .. err)
