@@ -92,14 +92,15 @@ local function run(entry, contender, arguments)
   print(("WRONG: %s, %s: %s"):format(entry.name, contender, text:gsub("\n.*", "")))
 end
 
---- Of each line, of each contender: what it had in each round; false: something was wrong.
+--- Of each line, of each contender: what it had in each round; nil: something was wrong.
 local results = {}
 
 --- Medians of what there is of all rounds' figures; of lists the last one. nil: there is nothing.
 local function summary(line, contender)
   local there = {}
-  for _, result in ipairs(results[line] and results[line][contender] or {}) do
-    if result then table.insert(there, result) end
+  local all = results[line] and results[line][contender] or {}
+  for round = 1, options.rounds do
+    if all[round] then table.insert(there, all[round]) end
   end
   if not there[1] then return end
   local found = {}
@@ -138,7 +139,7 @@ local function run_line(entry, round)
     if arguments then
       progress("round %d of %d, %s: %s", round, options.rounds, entry.name, contender)
       line[contender] = line[contender] or {}
-      line[contender][round] = run(entry, contender, arguments) or false
+      line[contender][round] = run(entry, contender, arguments)
     end
   end
   progress ""
@@ -176,21 +177,22 @@ local function in_rounds(value)
   return values[1] and statistics.median(values)
 end
 
---- How many times one contender's rate is another's, in one line or two.
-local function ratio(line, contender, other, other_line)
-  return in_rounds(function(figure)
-    local ours, theirs = figure(line, contender, "rate"), figure(other_line or line, other, "rate")
+--- One contender's figure, by default the rate, as a multiple of another's, in one line or two.
+local function ratio(line, contender, other, other_line, field)
+  field = field or "rate"
+  return in_rounds(function(of_round)
+    local ours, theirs = of_round(line, contender, field), of_round(other_line or line, other, field)
     return ours and theirs and ours / theirs
   end)
 end
 
 local function print_line(line)
-  local ours = line.contenders.tidemark
   print(("%s (%d s)"):format(line.title, line.seconds))
   for _, name in ipairs(line.order) do
     local each = line.contenders[name]
     local text = ("  %-11s %12.0f/s  %11.0f - %-11.0f"):format(name, each.rate, each.low, each.high)
-    if name ~= "tidemark" and ours then text = text .. ("  tidemark is %.2f x"):format(ratio(line.name, "tidemark", name)) end
+    local times = name ~= "tidemark" and ratio(line.name, "tidemark", name)
+    if times then text = text .. ("  tidemark is %.2f x"):format(times) end
     if line.memory and each.memory_bytes_per_document and name ~= "redis" then
       text = text .. ("\n              memory %.0f bytes a document, %.0f beyond id and JSON; on disk %.2f bytes a byte of them")
         :format(each.memory_bytes_per_document, each.memory_bytes_per_document - 36 - 256, each.disk_bytes_per_byte)
@@ -234,7 +236,7 @@ end
 
 local function judge()
   print "\ngoals"
-  for _, goal in ipairs(lines.goals(figure, in_rounds)) do
+  for _, goal in ipairs(lines.goals(figure, in_rounds, ratio)) do
     local text, value, bound, lower = table.unpack(goal, 1, 4)
     local met = value and (lower and value >= bound or not lower and value <= bound) or false
     table.insert(report.goals, { text = text, value = value or nil, bound = bound, lower = lower or false, met = met })

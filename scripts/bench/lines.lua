@@ -17,7 +17,7 @@ local function join(...)
   return all
 end
 
-local lines = { embedded = EMBEDDED, aliases = ALIASES }
+local lines = { aliases = ALIASES }
 
 --- Tarantool beside programs in C: another process, over a socket.
 local function socket_command(contender)
@@ -111,14 +111,9 @@ function lines.all(options)
 end
 
 --- What the project asks of itself; each entry: text, value or nil, bound, lower. `figure` gives the median of a line's, a
---- contender's, a field's figures, `in_rounds` the median of what a function makes of each round's.
-function lines.goals(figure, in_rounds)
-  local function ratio(line, other, other_line)
-    return in_rounds(function(of_round)
-      local ours, theirs = of_round(line, "tidemark", "rate"), of_round(other_line or line, other, "rate")
-      return ours and theirs and ours / theirs
-    end)
-  end
+--- contender's, a field's figures, `in_rounds` the median of what a function makes of each round's, `ratio_of` that of a ratio.
+function lines.goals(figure, in_rounds, ratio_of)
+  local function ratio(line, other, other_line) return ratio_of(line, "tidemark", other, other_line) end
   local function of(line, field, scale)
     local value = figure(line, "tidemark", field)
     return value and value * (scale or 1)
@@ -138,14 +133,6 @@ function lines.goals(figure, in_rounds)
     end
     return ours and best > 0 and ours / best
   end)
-  local chained = in_rounds(function(of_round)
-    local with, without = of_round("durable-batch", "chained", "rate"), of_round("durable-batch", "tidemark", "rate")
-    return with and without and with / without
-  end)
-  local beside_snapshots = in_rounds(function(of_round)
-    local with, without = of_round("latency-snapshots", "tidemark", "p99_us"), of_round("latency", "tidemark", "p99_us")
-    return with and without and with / without
-  end)
   local update_start, update_end = of("update", "memory_start"), of("update", "memory_end")
   local update_rates = figure("update", "tidemark", "rates")
   local kept
@@ -164,7 +151,7 @@ function lines.goals(figure, in_rounds)
     { "create at half rate, longest, ms", of("latency", "max_us", 1e-3), 20 },
     { "durable batches, one filling while one is synced / ceiling", ratio("durable-stream", "ceiling"), 0.9, true },
     { "durable batches, each waited for / ceiling", ratio("durable-batch", "ceiling"), 0.9, true },
-    { "hash chain: durable batches with / without", chained, 0.75, true },
+    { "hash chain: durable batches with / without", ratio_of("durable-batch", "chained", "tidemark"), 0.75, true },
     { "single durable / ceiling", ratio("durable-one/1", "ceiling"), 0.9, true },
     { "64 waiters / one", ratio("durable-one/64", "tidemark", "durable-one/1"), 20, true },
     { "get / ck_ht", ratio("get/large/uniform", "ck"), 2, true },
@@ -186,7 +173,7 @@ function lines.goals(figure, in_rounds)
     { "recovery with a snapshot, s", of("recovery-snapshot", "seconds"), 0.5 },
     { "recovery from the log / with a snapshot", of("recovery-snapshot", "seconds_from_log")
       and of("recovery-snapshot", "seconds_from_log") / of("recovery-snapshot", "seconds"), 10, true },
-    { "create's p99 during snapshots / without", beside_snapshots, 2 },
+    { "create's p99 during snapshots / without", ratio_of("latency-snapshots", "tidemark", "tidemark", "latency", "p99_us"), 2 },
     { "compaction of 50,000 events, 40,000 obsolete, s", of("compaction", "compaction_s"), 5 },
     { "log after that compaction / before", of("compaction", "bytes_left"), 0.5 },
     { "history of 100 events among a million, ms", of("history", "history_ms"), 5 },
