@@ -14,12 +14,15 @@ describe("retention", function()
     return out, err
   end
 
-  --- Replaces `documents` documents in turn, `rounds` times each, in segments of 1 MiB.
+  --- Replaces `documents` documents in turn, `rounds` times each. A segment ends behind every tenth round, for a compaction
+  --- begins with a seal: where one ends for its size hangs on how the writer's batches fall, and a segment of which less
+  --- than a tenth would go is left as it is.
   local function fill(documents, rounds, options)
-    local db = assert(tidemark.open(path, options or { segment_bytes = 1 << 20 }))
+    local db = assert(tidemark.open(path, options))
     local c = db:collection "articles"
     for round = 1, rounds do
       for i = 1, documents do assert(c:put { id = "a" .. i, round = round, text = ("x"):rep(2000) }) end
+      if not options and round % 10 == 0 and round < rounds then assert(db:compact { days = 1 }) end
     end
     assert(db:flush())
     return db, c
@@ -42,11 +45,12 @@ describe("retention", function()
     local before = db:stats()
     local result = assert(db:compact { events_per_document = 3 })
     assert.equal(50 * 37, result.removed)
-    assert.equal(before.log_bytes // 1000, result.bytes_before // 1000)
+    assert.is_true(result.bytes_before >= before.log_bytes) -- a seal more
+    assert.is_true(result.bytes_before < before.log_bytes + 1000)
     assert.is_true(result.bytes_after < result.bytes_before / 5)
     assert.equal(result.bytes_after, db:stats().log_bytes)
     assert.equal(1850, db:stats().compacted_events)
-    assert.equal(1, db:stats().compactions)
+    assert.equal(before.compactions + 1, db:stats().compactions)
     assert.equal(150, #events(db))
     local rounds = {}
     for event in db:events { collection = "articles", id = "a7" } do rounds[#rounds + 1] = event.document.round end
