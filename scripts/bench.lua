@@ -6,8 +6,10 @@ usage: lua5.4 scripts/bench.lua [--build DIR] [--rounds 5] [--documents 1000000]
 
 --documents is that of the large lines, --small that of those named 100,000 (for a test of the bench); --only takes a Lua
 pattern of a line's name, or several with | between them; --seconds: behind the third round no more is begun that would end
-later; 0: however long it takes; --http yes: the lines of the server, too. Writes DIR/bench/report.json and report.html. Exit
-status 1: a contender's result was wrong; 2: no line is named so. Goals that are missed are printed as missed.
+later; 0: however long it takes; --http yes: the lines of the server, too. A peer whose run takes longer than five seconds
+takes part in every other round alone, and what slow ones are asked for instead of the line's arguments is printed beside
+their figures. Writes DIR/bench/report.json and report.html. Exit status 1: a contender's result was wrong; 2: no line is
+named so. Goals that are missed are printed as missed.
 
 examples:
   make bench
@@ -43,6 +45,7 @@ local statistics = require "statistics"
 local directory = options.build .. "/bench/stores"
 local report = { machine = {}, settings = {}, lines = {}, goals = {}, documents = options.documents, rounds = options.rounds }
 local ROUNDS_MIN = 3 -- however slow the machine
+local SLOW_S = 5 -- a peer whose last run took longer sits out each round of an even number
 local failures = 0
 local left_out = {} -- names of contenders that could not be had
 
@@ -114,8 +117,8 @@ local function summary(line, contender)
 end
 
 local function arguments_of(entry, contender)
-  local queries = entry.queries_of and entry.queries_of[contender]
-  if queries then return ("%s queries=%d"):format(entry.arguments, queries) end
+  local instead = entry.instead and entry.instead[contender]
+  if instead then return entry.arguments .. " " .. instead end -- the later one counts
   if not entry.half_rate_of then return entry.arguments end
   local whose = entry.rate_as and entry.rate_as[contender] or contender
   local rate = math.huge -- the least of these lines, as far as they are known, is what it can keep up
@@ -134,12 +137,15 @@ local function run_line(entry, round)
   local line = results[entry.name] or { seconds = 0 }
   results[entry.name] = line
   for _, contender in ipairs(entry.contenders) do
-    local arguments = program_of(entry, contender) and arguments_of(entry, contender)
+    local absent = line[contender] and line[contender].slow and round % 2 == 0
+    local arguments = not absent and program_of(entry, contender) and arguments_of(entry, contender)
     left_out[contender] = not program_of(entry, contender) or nil
     if arguments then
       progress("round %d of %d, %s: %s", round, options.rounds, entry.name, contender)
       line[contender] = line[contender] or {}
+      local run_start = os.time()
       line[contender][round] = run(entry, contender, arguments)
+      line[contender].slow = contender ~= "tidemark" and os.time() - run_start > SLOW_S
     end
   end
   progress ""
@@ -155,6 +161,7 @@ local function line_of(entry)
     if found then
       line.contenders[contender] = found
       table.insert(line.order, contender)
+      found.instead = entry.instead and entry.instead[contender]
       report.settings[contender] = found.settings
     end
   end
@@ -193,6 +200,7 @@ local function print_line(line)
     local text = ("  %-11s %12.0f/s  %11.0f - %-11.0f"):format(name, each.rate, each.low, each.high)
     local times = name ~= "tidemark" and ratio(line.name, "tidemark", name)
     if times then text = text .. ("  tidemark is %.2f x"):format(times) end
+    if each.instead then text = text .. "  " .. each.instead end
     if line.memory and each.memory_bytes_per_document and name ~= "redis" then
       text = text .. ("\n              memory %.0f bytes a document, %.0f beyond id and JSON; on disk %.2f bytes a byte of them")
         :format(each.memory_bytes_per_document, each.memory_bytes_per_document - 36 - 256, each.disk_bytes_per_byte)
