@@ -6,7 +6,8 @@
  * a sync. There zeros are written ahead, so that the frames overwrite what has been written before. A frame goes out
  * with one write. Where syncs are far apart the system is told every WRITE_BACK_BYTES to begin with what there is, or
  * the sync of a sealing would have a whole segment to write, and everybody would wait for it; where each batch is
- * synced the writer says so for its frames (log_write_back). Sealing, when the next frame would not fit:
+ * synced the writer says so for its frames (log_write_back). For the same reason another thread syncs what lies behind
+ * the last sync, every SYNC_AHEAD_BYTES (sync_ahead.h). Sealing, when the next frame would not fit:
  *
  *   create events.raftlog.next with its header, sync it; reserve as much as this segment has
  *   write a SEALED frame, sync, cut off what was preallocated; sync the directory
@@ -27,6 +28,7 @@
 #include "file.h"
 #include "plant.h"
 #include "segment.h"
+#include "sync_ahead.h"
 
 enum {
     SEALING_TRIES_A_SEGMENT = 16,
@@ -34,6 +36,7 @@ enum {
     SMALL_SYNC_BYTES = 64 << 10, /* for more than this in a sync, writing everything twice costs more than it saves */
     SMALL_SYNCS = 8,             /* in a row before zeros are written ahead */
     WRITE_BACK_BYTES = 4 << 20,
+    SYNC_AHEAD_BYTES = 32 << 20,
     PAGE_BYTES = 4096
 };
 
@@ -49,8 +52,10 @@ struct log {
     uint64_t zeroed;       /* where the zeros written ahead end */
     uint64_t synced;       /* the offset at the last sync */
     uint64_t written_back; /* up to here the system was told to write, or has at the last sync */
-    unsigned small_syncs;  /* in a row */
-    uint64_t first_seq;    /* of the active segment */
+    uint64_t asked_ahead;  /* up to here a sync was asked of `ahead`, or done at the last sync */
+    struct sync_ahead ahead;
+    unsigned small_syncs; /* in a row */
+    uint64_t first_seq;   /* of the active segment */
     uint64_t next_seq;
     uint64_t durable;
     bool appended; /* frames since opening, or since the last end mark */
@@ -69,11 +74,18 @@ static uint64_t now_us(clockid_t clock)
 
 static void log_free(struct log *log)
 {
+    sync_ahead_destroy(&log->ahead);
     free(log->directory);
     free(log->active_path);
     free(log->next_path);
     chain_hasher_destroy(log->hasher);
     free(log);
+}
+
+/* Nothing before the offset is left to sync. */
+static void synced_note(struct log *log)
+{
+    log->synced = log->written_back = log->asked_ahead = log->offset;
 }
 
 /* 0 or -ENOSPC, -EDQUOT: there is no space. */
@@ -111,6 +123,7 @@ enum tide_status log_open(const char *directory, const struct log_position *posi
     struct log *log = calloc(1, sizeof *log);
     if (!log)
         return error_set(error, TIDE_MEMORY, "out of memory");
+    sync_ahead_init(&log->ahead);
     log->directory = file_path(directory, ".");
     log->active_path = file_path(directory, SEGMENT_ACTIVE_NAME);
     log->next_path = file_path(directory, SEGMENT_NEXT_NAME);
@@ -124,7 +137,8 @@ enum tide_status log_open(const char *directory, const struct log_position *posi
     memcpy(log->database_id, position->database_id, DATABASE_ID_BYTES);
     log->index = index;
     log->segment_bytes = segment_bytes;
-    log->offset = log->synced = log->written_back = position->offset;
+    log->offset = position->offset;
+    synced_note(log);
     log->first_seq = position->active_first_seq;
     log->next_seq = position->next_seq;
     log->durable = position->next_seq - 1;
@@ -187,6 +201,10 @@ static enum tide_status frame_write(struct log *log, uint8_t *frame, struct fram
     log->offset += header->bytes;
     if (log->offset - log->written_back >= WRITE_BACK_BYTES)
         log_write_back(log);
+    if (log->offset - log->asked_ahead >= SYNC_AHEAD_BYTES) {
+        sync_ahead_request(&log->ahead, log->active_path);
+        log->asked_ahead = log->offset;
+    }
     if (log->hasher)
         chain_note(&log->chain, frame, header);
     log->appended = true;
@@ -211,7 +229,7 @@ enum tide_status log_sync(struct log *log, struct tide_error *error)
     if (result < 0)
         return error_system(error, -result, "%s: cannot sync", log->active_path);
     log->small_syncs = log->offset - log->synced <= SMALL_SYNC_BYTES ? log->small_syncs + 1 : 0;
-    log->synced = log->written_back = log->offset;
+    synced_note(log);
     log->figures.syncs++;
     log->figures.sync_us += now_us(CLOCK_MONOTONIC) - start_us;
     log->durable = log->next_seq - 1;
@@ -284,7 +302,8 @@ static enum tide_status log_seal(struct log *log, int next_fd, struct tide_error
     log->sealed_bytes += log->offset;
     log->figures.segments++;
     log->first_seq = log->next_seq;
-    log->offset = log->synced = log->written_back = SEGMENT_HEADER_BYTES;
+    log->offset = SEGMENT_HEADER_BYTES;
+    synced_note(log);
     log->preallocated = SEGMENT_HEADER_BYTES + reserved + MARK_BYTES_MAX;
     log->zeroed = 0;
     log->seal_from = 0;
