@@ -46,7 +46,7 @@ function lines.all(options)
   add("create/large/2", "the same, two threads", "create", documents(large) .. " threads=2",
     { "tidemark", "rocksdb", "wiredtiger" })
   add("create-one", "accepted create, one at a time", "create", documents(large // 5) .. " batch=1", STORES,
-    { instead = { sqlite = documents(large // 25) } })
+    { instead = { sqlite = documents(large // 25), lmdb = documents(large // 10), rocksdb = documents(large // 10) } })
   add("create-one/100k", "accepted create, one at a time, 100,000", "create", documents(small) .. " batch=1", { "tidemark" })
   add("put-one", "accepted replacement, one at a time", "put", documents(small) .. " queries=500000", { "tidemark" })
   add("durable-batch", "durable, batches of 1000", "durable-batch", documents(small), join(c, { "sketch" }, STORES,
@@ -93,7 +93,7 @@ function lines.all(options)
       end
     end
     add("lua/" .. what, "Lua: " .. what:gsub("_", " "), "lua_" .. what, documents(small), taking,
-      { command = script_command, instead = { luasql = documents(small // 4) } })
+      { command = script_command, instead = { luasql = documents(small // 4), tarantool = documents(small // 2) } })
   end
   add("update", "replacing by zipf for a while, 100,000", "update", documents(small) .. " seconds=" .. options.update_seconds,
     { "tidemark" }, { once = true, series = true })
@@ -101,7 +101,7 @@ function lines.all(options)
     { once = true, series = true })
   add("recovery", "opening to the first get, large", "recovery", documents(large),
     { "ceiling", "tidemark", "lmdb", "redis", "tarantool" },
-    { command = socket_command, instead = { lmdb = documents(small) } }) -- it only maps its file
+    { command = socket_command, instead = { lmdb = documents(small), redis = documents(large // 2) } }) -- LMDB maps its file
   add("recovery-snapshot", ("opening with a snapshot, large, behind a log of %d events"):format(11 * large),
     "recovery-snapshot", documents(large) .. " queries=" .. 10 * large, { "tidemark" }, { once = true })
   add("compaction", "compaction: 50,000 events of which 40,000 are obsolete", "compaction", documents(10000), { "tidemark" })
