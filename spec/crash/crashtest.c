@@ -8,7 +8,7 @@
 
 static const char usage[] =
     "usage: crashtest sweep [--operations 120] [--every 1]\n"
-    "       crashtest flips\n"
+    "       crashtest flips [--every 1]\n"
     "       crashtest steps [--operations 120]\n"
     "       crashtest repairs [--every 1]\n"
     "       crashtest threads [--operations 120]\n"
@@ -58,7 +58,7 @@ int main(int argc, char **argv)
     if (argc >= 2 && strcmp(argv[1], "sweep") == 0) {
         sweep_all(operations, every);
     } else if (argc >= 2 && strcmp(argv[1], "flips") == 0) {
-        flips_all();
+        flips_all(every);
     } else if (argc >= 2 && strcmp(argv[1], "steps") == 0) {
         steps_all(operations);
     } else if (argc >= 2 && strcmp(argv[1], "repairs") == 0) {

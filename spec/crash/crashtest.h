@@ -59,7 +59,7 @@ unsigned threads_run(unsigned writes, uint64_t capacity);
 
 /* The modes, in files of their own. */
 void sweep_all(unsigned operations, unsigned every); /* sweep.c */
-void flips_all(void);                                /* flips.c */
+void flips_all(unsigned every);                      /* flips.c */
 void threads_all(unsigned operations);               /* threads.c */
 void random_for(double seconds);                     /* runs.c */
 void random_from(uint64_t first, uint64_t runs);
