@@ -6,13 +6,13 @@
  * asks engine_lives between its steps whether the engine still wants it. */
 #include "maintenance.h"
 
-#include <signal.h>
 #include <stdlib.h>
 
 #include "compact.h"
 #include "engine.h"
 #include "error.h"
 #include "snapshot.h"
+#include "thread.h"
 
 struct job {
     uint64_t requested, finished;
@@ -87,24 +87,13 @@ static void *maintenance_run(void *context)
     return NULL;
 }
 
-static bool thread_start(struct tide_engine *engine)
-{
-    struct maintenance *maintenance = engine->maintenance;
-    sigset_t all, before;
-    if (maintenance->started)
-        return true;
-    sigfillset(&all); /* signals are the program's own threads' */
-    pthread_sigmask(SIG_SETMASK, &all, &before);
-    maintenance->started = pthread_create(&maintenance->thread, NULL, maintenance_run, engine) == 0;
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
-    return maintenance->started;
-}
-
 /* With the mutex; returns the request's number, 0: there is no thread for it. */
 static uint64_t job_request(struct tide_engine *engine, enum maintenance_job job)
 {
     struct maintenance *maintenance = engine->maintenance;
-    if (maintenance->stop || !thread_start(engine))
+    if (!maintenance->stop && !maintenance->started)
+        maintenance->started = thread_start(&maintenance->thread, maintenance_run, engine);
+    if (maintenance->stop || !maintenance->started)
         return 0;
     pthread_cond_signal(&maintenance->work);
     return ++maintenance->jobs[job].requested;

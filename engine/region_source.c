@@ -4,9 +4,10 @@
 
 #include <errno.h>
 #include <sched.h>
-#include <signal.h>
 #include <stdint.h>
 #include <sys/mman.h>
+
+#include "thread.h"
 
 enum { AHEAD_FROM = 4, PAGE_BYTES = 4096 };
 
@@ -73,19 +74,10 @@ void region_source_destroy(struct region_source *source)
     sem_destroy(&source->wanted);
 }
 
-static void source_start(struct region_source *source)
-{
-    sigset_t all, before;
-    sigfillset(&all); /* signals are the program's own threads' */
-    pthread_sigmask(SIG_SETMASK, &all, &before);
-    source->started = pthread_create(&source->thread, NULL, source_run, source) == 0;
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
-}
-
 void *region_source_take(struct region_source *source)
 {
     if (++source->taken == AHEAD_FROM)
-        source_start(source);
+        source->started = thread_start(&source->thread, source_run, source);
     void *region = source->started ? atomic_exchange_explicit(&source->ready, NULL, memory_order_acq_rel) : NULL;
     int asked = 0;
     if (source->started && sem_getvalue(&source->wanted, &asked) == 0 && asked == 0)

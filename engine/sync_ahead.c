@@ -3,9 +3,9 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <signal.h>
 
 #include "file.h"
+#include "thread.h"
 
 static void *ahead_run(void *context)
 {
@@ -40,21 +40,13 @@ void sync_ahead_destroy(struct sync_ahead *ahead)
     sem_destroy(&ahead->wanted);
 }
 
-static void ahead_start(struct sync_ahead *ahead, const char *path)
-{
-    sigset_t all, before;
-    ahead->path = path;
-    sigfillset(&all); /* signals are the program's own threads' */
-    pthread_sigmask(SIG_SETMASK, &all, &before);
-    ahead->started = pthread_create(&ahead->thread, NULL, ahead_run, ahead) == 0;
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
-}
-
 void sync_ahead_request(struct sync_ahead *ahead, const char *path)
 {
     int asked = 0;
-    if (!ahead->started)
-        ahead_start(ahead, path);
+    if (!ahead->started) {
+        ahead->path = path;
+        ahead->started = thread_start(&ahead->thread, ahead_run, ahead);
+    }
     if (ahead->started && sem_getvalue(&ahead->wanted, &asked) == 0 && asked == 0)
         sem_post(&ahead->wanted);
 }

@@ -4,7 +4,7 @@
  * thread-specific key). The numbers in use are bits under a mutex, which is met once in a thread's life. */
 #include "thread.h"
 
-#include <pthread.h>
+#include <signal.h>
 #include <stdatomic.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -68,6 +68,16 @@ int thread_number_take(void)
 int thread_number_bound(void)
 {
     return atomic_load_explicit(&bound, memory_order_seq_cst);
+}
+
+bool thread_start(pthread_t *thread, void *(*run)(void *), void *context)
+{
+    sigset_t all, before;
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before);
+    bool started = pthread_create(thread, NULL, run, context) == 0;
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    return started;
 }
 
 unsigned thread_fork_count(void)
