@@ -1,5 +1,6 @@
-/* log_reader.c - frames of one segment, in order, through a buffer of a megabyte that grows for a larger frame. After a
- * seek little more than the one frame is read, for it may be all that is wanted (a document's history is scattered so).
+/* log_reader.c - frames of one segment, in order, through a buffer that grows with what is read at a time: little at
+ * first and after a seek, for one frame may be all that is wanted (a document's history is scattered so), then up to a
+ * megabyte, and more for a larger frame.
  *
  * Where no valid frame begins, the reader says so and stays: the caller decides whether that is the end, a torn tail or
  * damage, and may ask for the next valid frame behind it (log_reader_resync). That a stretch of document text looks
@@ -14,7 +15,7 @@
 #include "error.h"
 #include "file.h"
 
-enum { BUFFER_BYTES = 1 << 20, SOUGHT_BYTES = 16 << 10 };
+enum { AHEAD_MIN = 16 << 10, AHEAD_MAX = 1 << 20 };
 
 struct log_reader {
     int fd;
@@ -22,7 +23,7 @@ struct log_reader {
     struct segment_header header;
     bool any_database;   /* until a valid frame is found, which decides */
     uint64_t offset;     /* of the next frame */
-    size_t ahead;        /* what is read at a time: little after a seek, twice as much with each frame that is found */
+    size_t ahead;        /* what is read at a time: little after a seek, twice as much with each success */
     uint64_t file_bytes; /* when last looked at */
     uint8_t *buffer;
     size_t capacity;
@@ -37,16 +38,14 @@ static enum tide_status file_reader_open(const char *directory, const char *name
     *opened = NULL;
     struct log_reader *reader = calloc(1, sizeof *reader);
     char *path = file_path(directory, name);
-    if (!reader || !path || !(reader->buffer = malloc(BUFFER_BYTES))) {
-        if (reader)
-            free(reader->buffer);
+    if (!reader || !path) {
         free(reader);
         free(path);
         return error_set(error, TIDE_MEMORY, "out of memory");
     }
     strncpy(reader->name, name, sizeof reader->name - 1);
     reader->offset = SEGMENT_HEADER_BYTES;
-    reader->capacity = reader->ahead = BUFFER_BYTES;
+    reader->ahead = AHEAD_MIN;
     reader->fd = file_open(path, O_RDONLY, 0);
     enum tide_status status = TIDE_OK;
     if (reader->fd == -ENOENT)
@@ -108,7 +107,7 @@ const struct segment_header *log_reader_header(const struct log_reader *reader)
 void log_reader_seek(struct log_reader *reader, uint64_t offset)
 {
     reader->offset = offset;
-    reader->ahead = SOUGHT_BYTES;
+    reader->ahead = AHEAD_MIN;
 }
 
 void log_reader_forget(struct log_reader *reader)
@@ -170,19 +169,19 @@ static enum tide_status buffer_fill(struct log_reader *reader, uint64_t offset, 
         *got = (size_t)(reader->start + reader->length - offset);
         return TIDE_OK;
     }
-    if (wanted > reader->capacity) {
-        uint8_t *buffer = realloc(reader->buffer, wanted);
+    size_t room = wanted > reader->ahead ? wanted : reader->ahead;
+    if (room > reader->capacity) {
+        uint8_t *buffer = realloc(reader->buffer, room);
         if (!buffer)
-            return error_set(error, TIDE_MEMORY, "%s: out of memory for a frame of %zu bytes", reader->name, wanted);
+            return error_set(error, TIDE_MEMORY, "%s: out of memory to read %zu bytes", reader->name, room);
         reader->buffer = buffer;
-        reader->capacity = wanted;
+        reader->capacity = room;
     }
     size_t kept = 0;
     if (offset >= reader->start && offset < reader->start + reader->length) {
         kept = (size_t)(reader->start + reader->length - offset);
         memmove(reader->buffer, reader->buffer + (offset - reader->start), kept);
     }
-    size_t room = wanted > reader->ahead ? wanted : reader->ahead;
     int64_t read = file_read(reader->fd, reader->buffer + kept, room - kept, offset + kept);
     reader->start = offset;
     reader->length = kept;
@@ -191,6 +190,12 @@ static enum tide_status buffer_fill(struct log_reader *reader, uint64_t offset, 
     reader->length += (size_t)read;
     *got = reader->length;
     return TIDE_OK;
+}
+
+static void ahead_double(struct log_reader *reader)
+{
+    if (reader->ahead < AHEAD_MAX)
+        reader->ahead *= 2;
 }
 
 /* Looks for a valid frame at `offset`. FRAME, BAD or ERROR; the header of a frame that isn't whole is BAD. */
@@ -218,8 +223,7 @@ static enum log_found frame_at(struct log_reader *reader, uint64_t offset, struc
     if (got < frame->header.bytes || !frame_valid(frame->bytes, &frame->header))
         return LOG_FOUND_BAD;
     reader->any_database = false;
-    if (reader->ahead < BUFFER_BYTES)
-        reader->ahead *= 2;
+    ahead_double(reader);
     return LOG_FOUND_FRAME;
 }
 
@@ -227,8 +231,7 @@ static enum log_found frame_at(struct log_reader *reader, uint64_t offset, struc
 static enum log_found first_nonzero(struct log_reader *reader, uint64_t offset, struct tide_error *error)
 {
     size_t got;
-    reader->ahead = BUFFER_BYTES;
-    for (;; offset += got) {
+    for (;; offset += got, ahead_double(reader)) {
         if (buffer_fill(reader, offset, 1, &got, error) != TIDE_OK)
             return LOG_FOUND_ERROR;
         if (got == 0)
@@ -253,7 +256,7 @@ enum log_found log_reader_next(struct log_reader *reader, struct log_frame *fram
 
 enum log_found log_reader_resync(struct log_reader *reader, struct log_frame *frame, struct tide_error *error)
 {
-    reader->ahead = BUFFER_BYTES;
+    reader->ahead = AHEAD_MAX;
     for (uint64_t offset = reader->offset + FRAME_ALIGNMENT;; offset += FRAME_ALIGNMENT) {
         size_t got;
         if (buffer_fill(reader, offset, FRAME_HEADER_BYTES, &got, error) != TIDE_OK)
