@@ -173,7 +173,7 @@ static void write_bytes(struct inode *inode, const void *buffer, size_t bytes, u
 {
     if (bytes == 0)
         return;
-    inode_reserve(inode, offset + bytes);
+    inode_touch(inode, offset + bytes);
     memcpy(inode->bytes + offset, buffer, bytes);
     for (size_t page = offset / PAGE; page <= (offset + bytes - 1) / PAGE; page++)
         inode->dirty[page] = true;
@@ -538,6 +538,7 @@ bool disk_flip(const char *path, uint64_t offset, unsigned bit)
     struct name *name = name_find(&disk.now, path);
     bool there = name && offset < name->inode->size;
     if (there) {
+        inode_touch(name->inode, offset + 1);
         name->inode->bytes[offset] ^= (uint8_t)(1u << bit % 8);
         name->inode->durable[offset] = name->inode->bytes[offset];
     }

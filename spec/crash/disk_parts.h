@@ -15,7 +15,8 @@ struct inode {
     uint64_t number;
     uint8_t *bytes, *durable;
     size_t size, durable_size, capacity;
-    bool *dirty; /* a page each; up to capacity */
+    size_t touched; /* behind it both arrays are zeros that cost no memory: a preallocated segment's end */
+    bool *dirty;    /* a page each; up to capacity */
     int locked_by;
 };
 
@@ -63,6 +64,7 @@ struct inode *inode_new(bool is_directory); /* without users */
 struct inode *inode_take(struct inode *inode);
 void inode_give(struct inode *inode);                 /* gone with its last user */
 void inode_reserve(struct inode *inode, size_t size); /* room for so many bytes */
+void inode_touch(struct inode *inode, size_t end);    /* before bytes up to there are changed */
 void inode_resize(struct inode *inode, size_t size);
 void inode_sync(struct inode *inode, bool fails);
 

@@ -50,6 +50,16 @@ void inode_give(struct inode *inode)
     free(inode);
 }
 
+/* The array in a larger one, of which the rest is zero, and no memory before it is touched. */
+static void *array_grow(void *array, size_t used, size_t bytes)
+{
+    void *larger = disk_check(calloc(1, bytes));
+    if (used > 0)
+        memcpy(larger, array, used);
+    free(array);
+    return larger;
+}
+
 void inode_reserve(struct inode *inode, size_t size)
 {
     if (size <= inode->capacity)
@@ -57,20 +67,26 @@ void inode_reserve(struct inode *inode, size_t size)
     size_t capacity = inode->capacity ? inode->capacity : PAGE;
     while (capacity < size)
         capacity *= 2;
-    inode->bytes = disk_check(realloc(inode->bytes, capacity));
-    inode->durable = disk_check(realloc(inode->durable, capacity));
-    inode->dirty = disk_check(realloc(inode->dirty, capacity / PAGE * sizeof *inode->dirty));
-    memset(inode->bytes + inode->capacity, 0, capacity - inode->capacity);
-    memset(inode->durable + inode->capacity, 0, capacity - inode->capacity);
-    memset(inode->dirty + inode->capacity / PAGE, 0, (capacity - inode->capacity) / PAGE * sizeof *inode->dirty);
+    inode->bytes = array_grow(inode->bytes, inode->touched, capacity);
+    inode->durable = array_grow(inode->durable, inode->touched, capacity);
+    inode->dirty =
+        array_grow(inode->dirty, inode->capacity / PAGE * sizeof *inode->dirty, capacity / PAGE * sizeof *inode->dirty);
     inode->capacity = capacity;
+}
+
+void inode_touch(struct inode *inode, size_t end)
+{
+    inode_reserve(inode, end);
+    if (end > inode->touched)
+        inode->touched = (end + PAGE - 1) / PAGE * PAGE;
 }
 
 void inode_resize(struct inode *inode, size_t size)
 {
     inode_reserve(inode, size);
     if (size < inode->size) {
-        memset(inode->bytes + size, 0, inode->size - size);
+        if (size < inode->touched)
+            memset(inode->bytes + size, 0, inode->touched - size);
         for (size_t page = size / PAGE; page * PAGE < inode->size; page++)
             inode->dirty[page] = true;
     }
@@ -80,7 +96,7 @@ void inode_resize(struct inode *inode, size_t size)
 void inode_sync(struct inode *inode, bool fails)
 {
     for (size_t page = 0; page < inode->capacity / PAGE; page++) {
-        if (inode->dirty[page] && !fails)
+        if (inode->dirty[page] && !fails && page * PAGE < inode->touched)
             memcpy(inode->durable + page * PAGE, inode->bytes + page * PAGE, PAGE);
         inode->dirty[page] = false; /* after a failure: forgotten */
     }
@@ -110,16 +126,18 @@ static void inode_crash(struct inode *inode)
         for (int sector = 0; choice == 1 && sector < PAGE / SECTOR; sector++)
             if (random_below(&disk.random, 2))
                 memcpy(kept + sector * SECTOR, written + sector * SECTOR, SECTOR);
-        if (choice == 2 && page * PAGE >= inode->durable_size) /* a block that was never written holds anything */
+        if (choice == 2 && page * PAGE >= inode->durable_size) { /* a block that was never written holds anything */
+            inode_touch(inode, (page + 1) * PAGE);
             for (size_t i = 0; i < PAGE; i++)
                 kept[i] = (uint8_t)random_next(&disk.random);
+        }
         inode->dirty[page] = false;
     }
     inode->durable_size = inode->size = size;
-    if (inode->capacity == 0) /* nothing was ever written: there are no arrays */
-        return;
-    memset(inode->durable + size, 0, inode->capacity - size);
-    memcpy(inode->bytes, inode->durable, inode->capacity);
+    if (size < inode->touched)
+        memset(inode->durable + size, 0, inode->touched - size);
+    if (inode->touched > 0)
+        memcpy(inode->bytes, inode->durable, inode->touched);
 }
 
 /* ---- Names ---- */
