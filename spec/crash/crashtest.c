@@ -7,7 +7,7 @@
 #include "crashtest.h"
 
 static const char usage[] =
-    "usage: crashtest sweep [--operations 120] [--every 1]\n"
+    "usage: crashtest sweep [--operations 120] [--every 1] [--only FAULT]\n"
     "       crashtest flips [--every 1]\n"
     "       crashtest steps [--operations 120]\n"
     "       crashtest repairs [--every 1]\n"
@@ -18,7 +18,9 @@ static const char usage[] =
     "       crashtest random [--seconds 120] [--seed N] [--runs N]\n"
     "\n"
     "The engine on a simulated disk.\n"
-    "  sweep    a fault at each call on files of a fixed workload\n"
+    "  sweep    a fault at each call on files of a fixed workload: all of them, or --only \"EIO once\" or another as "
+    "it tells\n"
+    "           them\n"
     "  flips    each byte of a log changed where it rests\n"
     "  steps    the writer held at each of its calls, while callers go on\n"
     "  repairs  a fault at each call of a repair\n"
@@ -37,6 +39,7 @@ int main(int argc, char **argv)
     double seconds = 120;
     unsigned operations = 120, every = 1;
     uint64_t seed = 0, runs = 1;
+    const char *only = NULL;
     for (int i = 2; i < argc; i += 2) {
         const char *value = i + 1 < argc ? argv[i + 1] : "";
         if (strcmp(argv[i], "--seconds") == 0)
@@ -45,6 +48,8 @@ int main(int argc, char **argv)
             operations = (unsigned)atoi(value);
         else if (strcmp(argv[i], "--every") == 0)
             every = atoi(value) > 0 ? (unsigned)atoi(value) : 1;
+        else if (strcmp(argv[i], "--only") == 0)
+            only = value;
         else if (strcmp(argv[i], "--seed") == 0)
             seed = strtoull(value, NULL, 10);
         else if (strcmp(argv[i], "--runs") == 0)
@@ -56,7 +61,7 @@ int main(int argc, char **argv)
     mallopt(M_MMAP_THRESHOLD, 32 << 20); /* a disk and its buffers thousands of times: keep their memory */
     mallopt(M_TRIM_THRESHOLD, 1 << 30);
     if (argc >= 2 && strcmp(argv[1], "sweep") == 0) {
-        sweep_all(operations, every);
+        sweep_all(operations, every, only);
     } else if (argc >= 2 && strcmp(argv[1], "flips") == 0) {
         flips_all(every);
     } else if (argc >= 2 && strcmp(argv[1], "steps") == 0) {

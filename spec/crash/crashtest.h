@@ -58,10 +58,10 @@ enum { THREADS_WRITERS = 3 };
 unsigned threads_run(unsigned writes, uint64_t capacity);
 
 /* The modes, in files of their own. */
-void sweep_all(unsigned operations, unsigned every); /* sweep.c */
-void flips_all(unsigned every);                      /* flips.c */
-void threads_all(unsigned operations);               /* threads.c */
-void random_for(double seconds);                     /* runs.c */
+void sweep_all(unsigned operations, unsigned every, const char *only); /* sweep.c; only: the fault of that name */
+void flips_all(unsigned every);                                        /* flips.c */
+void threads_all(unsigned operations);                                 /* threads.c */
+void random_for(double seconds);                                       /* runs.c */
 void random_from(uint64_t first, uint64_t runs);
 void steps_all(unsigned operations); /* steps.c */
 void repairs_all(unsigned every);    /* repairs.c */

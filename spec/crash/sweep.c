@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
+#include <string.h>
 
 #include "crashtest.h"
 
@@ -57,7 +58,7 @@ static uint64_t sweep_run(const struct sweep *sweep, unsigned operations, unsign
 
 enum { ROUNDS = 6 };
 
-void sweep_all(unsigned operations, unsigned every)
+void sweep_all(unsigned operations, unsigned every, const char *only)
 {
     static const struct sweep sweeps[] = {
         {"the machine stops", {.kind = FAULT_CRASH}, false, false},
@@ -73,6 +74,8 @@ void sweep_all(unsigned operations, unsigned every)
     double start = now();
     uint64_t points = 0;
     for (size_t i = 0; i < sizeof sweeps / sizeof sweeps[0]; i++) {
+        if (only && strcmp(sweeps[i].name, only) != 0)
+            continue;
         uint64_t calls = sweep_run(&sweeps[i], sweeps[i].hash_chain ? operations / 2 : operations, 0, every);
         printf("%-32s at %" PRIu64 " calls, one of %u\n", sweeps[i].name, calls, every);
         fflush(stdout);
@@ -84,6 +87,8 @@ void sweep_all(unsigned operations, unsigned every)
     printf("crashtest sweep: %" PRIu64 " fault points, all as they must be, in %.1f s (%" PRIu64 " snapshots, %" PRIu64
            " openings began with one)\n",
            points, now() - start, snapshots_taken, snapshots_begun_with);
+    if (points == 0)
+        die("there is no fault of that name");
     if (snapshots_begun_with == 0)
         die("no opening began with a snapshot");
 }
