@@ -275,7 +275,8 @@ directory = capture(("realpath '%s'"):format(directory)) -- for servers that go 
 report.machine = {
   processor = capture "grep -m1 'model name' /proc/cpuinfo | cut -d: -f2 | sed 's/^ *//'",
   processors = tonumber((capture "nproc")), kernel = capture "uname -r", date = os.date "!%Y-%m-%d %H:%M",
-  file_system = capture(("df --output=fstype '%s' | tail -n 1"):format(directory)),
+  file_system = capture(("df --output=fstype '%s' | tail -n 1 | grep -v '^-' || stat -f -c %%T '%s'") -- no df in a chroot
+    :format(directory, directory)),
 }
 print(("%s, %d processors, %s, %s, %s"):format(report.machine.processor, report.machine.processors, report.machine.kernel,
   report.machine.file_system, report.machine.date))
