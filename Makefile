@@ -228,7 +228,7 @@ $(B)/spec/%: spec/bindings/%.c $(module_objects) $(B)/libtidemark.a
 	@mkdir -p $(@D)
 	$(call Q,LD)$(CC) $(CFLAGS_ALL) -o $@ $^ -lcmocka $(LUA_LIBS) $(LIBS) $(LDFLAGS)
 
-$(B)/spec/sync_ahead_spec: LDFLAGS += -Wl,--wrap=pthread_create
+$(addprefix $(B)/spec/,sync_ahead_spec thread_spec): LDFLAGS += -Wl,--wrap=pthread_create
 
 $(addprefix $(B)/spec/,compact_spec compact_readers_spec compact_faults_spec): $(B)/spec/engine/compact_log.o
 

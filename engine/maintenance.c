@@ -92,7 +92,7 @@ static uint64_t job_request(struct tide_engine *engine, enum maintenance_job job
 {
     struct maintenance *maintenance = engine->maintenance;
     if (!maintenance->stop && !maintenance->started)
-        maintenance->started = thread_start(&maintenance->thread, maintenance_run, engine);
+        maintenance->started = thread_start(&maintenance->thread, maintenance_run, engine) == 0;
     if (maintenance->stop || !maintenance->started)
         return 0;
     pthread_cond_signal(&maintenance->work);

@@ -77,7 +77,7 @@ void region_source_destroy(struct region_source *source)
 void *region_source_take(struct region_source *source)
 {
     if (++source->taken == AHEAD_FROM)
-        source->started = thread_start(&source->thread, source_run, source);
+        source->started = thread_start(&source->thread, source_run, source) == 0;
     void *region = source->started ? atomic_exchange_explicit(&source->ready, NULL, memory_order_acq_rel) : NULL;
     int asked = 0;
     if (source->started && sem_getvalue(&source->wanted, &asked) == 0 && asked == 0)

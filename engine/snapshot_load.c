@@ -12,6 +12,7 @@
 #include "engine.h"
 #include "error.h"
 #include "snapshot.h"
+#include "thread.h"
 
 enum { THREADS_MAX = 4, RECORDS_AT_ONCE = 16 };
 
@@ -129,7 +130,7 @@ enum tide_status snapshot_load(struct tide_engine *engine, const struct snapshot
     if (wanted > snapshot->trailer.blocks)
         wanted = snapshot->trailer.blocks;
     unsigned started = 0;
-    while (started + 1 < wanted && pthread_create(&threads[started], NULL, load_run, &load) == 0)
+    while (started + 1 < wanted && thread_start(&threads[started], load_run, &load) == 0)
         started++; /* without any the caller's does it all */
     load_run(&load);
     for (unsigned i = 0; i < started; i++)

@@ -45,7 +45,7 @@ void sync_ahead_request(struct sync_ahead *ahead, const char *path)
     int asked = 0;
     if (!ahead->started) {
         ahead->path = path;
-        ahead->started = thread_start(&ahead->thread, ahead_run, ahead);
+        ahead->started = thread_start(&ahead->thread, ahead_run, ahead) == 0;
     }
     if (ahead->started && sem_getvalue(&ahead->wanted, &asked) == 0 && asked == 0)
         sem_post(&ahead->wanted);

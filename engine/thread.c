@@ -70,14 +70,14 @@ int thread_number_bound(void)
     return atomic_load_explicit(&bound, memory_order_seq_cst);
 }
 
-bool thread_start(pthread_t *thread, void *(*run)(void *), void *context)
+int thread_start(pthread_t *thread, void *(*run)(void *), void *context)
 {
     sigset_t all, before;
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, &before);
-    bool started = pthread_create(thread, NULL, run, context) == 0;
+    int failure = pthread_create(thread, NULL, run, context);
     pthread_sigmask(SIG_SETMASK, &before, NULL);
-    return started;
+    return failure;
 }
 
 unsigned thread_fork_count(void)

@@ -6,7 +6,6 @@
 #define TIDE_THREAD_H
 
 #include <pthread.h>
-#include <stdbool.h>
 
 enum { THREAD_MAX = 4096 }; /* threads that use the engine at the same time; more than that abort with a message */
 
@@ -24,9 +23,9 @@ static inline int thread_number(void)
 /* One more than the highest number given out so far. */
 int thread_number_bound(void);
 
-/* Starts a thread of the engine's own, which takes no signals: those are the program's own threads'. false: there is
- * none to be had. */
-bool thread_start(pthread_t *thread, void *(*run)(void *), void *context);
+/* Starts a thread of the engine's own, which takes no signals: those are the program's own threads'. 0, or the error's
+ * number: there is none to be had. */
+int thread_start(pthread_t *thread, void *(*run)(void *), void *context);
 
 /* How many forks lie between this process and the one that loaded the engine. */
 unsigned thread_fork_count(void);

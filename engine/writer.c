@@ -28,6 +28,7 @@
 #include "error.h"
 #include "plant.h"
 #include "relocate.h"
+#include "thread.h"
 
 enum {
     IDLE_US_BEFORE_DEEP_SLEEP = 1000000,
@@ -494,7 +495,7 @@ enum tide_status writer_start(struct tide_engine *engine, uint64_t last_time_us,
     writer->deletions = calloc(engine->options.batch_size, sizeof(struct block *));
     int failure = ENOMEM;
     if (writer->frame && writer->replaced && writer->deletions)
-        failure = pthread_create(&engine->writer, NULL, writer_run, writer);
+        failure = thread_start(&engine->writer, writer_run, writer);
     if (failure == 0)
         return TIDE_OK;
     free(writer->frame);
