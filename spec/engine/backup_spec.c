@@ -16,11 +16,11 @@
 #include <time.h>
 
 #include "../crash/random.h"
+#include "directory.h"
 #include "file.h"
 #include "tidemark.h"
 
-static char directory[] = "/tmp/tidemark-backup-XXXXXX";
-static char source[64], target[64], restored[64];
+static char source[80], target[80], restored[80];
 
 enum { WRITERS = 2, WRITES_EACH = 1500, IDS = 40, VALUE_BYTES_MAX = 9000, BACKUPS = 8 };
 
@@ -108,7 +108,7 @@ static void assert_state(struct tide_engine *engine, const uint64_t versions[IDS
 
 static void remove_all(const char *path)
 {
-    char command[128];
+    char command[160];
     snprintf(command, sizeof command, "rm -rf '%s'", path);
     assert_int_equal(system(command), 0);
 }
@@ -280,23 +280,13 @@ static void a_failed_engine_is_backed_up_from_its_directory(void **state)
     assert_int_equal(tide_close(engine, NULL), TIDE_FAILED);
 }
 
-static int directory_make(void **state)
+static int paths_make(void **state)
 {
-    (void)state;
-    memcpy(directory + strlen(directory) - 6, "XXXXXX", 6);
-    if (!mkdtemp(directory))
+    if (directory_make(state) != 0)
         return -1;
     snprintf(source, sizeof source, "%s/db", directory);
     snprintf(target, sizeof target, "%s/backups/db", directory);
     snprintf(restored, sizeof restored, "%s/restored", directory);
-    return 0;
-}
-
-static int directory_remove(void **state)
-{
-    (void)state;
-    file_calls_use(NULL);
-    remove_all(directory);
     return 0;
 }
 
@@ -306,7 +296,7 @@ int main(void)
     seed = given ? strtoull(given, NULL, 10) : (uint64_t)time(NULL);
     printf("backup_spec: TIDEMARK_SEED=%" PRIu64 "\n", seed);
     const struct CMUnitTest tests[] = {
-#define TEST(name) cmocka_unit_test_setup_teardown(name, directory_make, directory_remove)
+#define TEST(name) cmocka_unit_test_setup_teardown(name, paths_make, directory_remove)
         TEST(a_backup_while_threads_write_and_segments_are_sealed),
         TEST(the_durable_seq_of_a_backup_was_durable),
         TEST(an_engine_that_reads_alone_is_backed_up_as_its_directory_is),

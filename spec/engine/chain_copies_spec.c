@@ -15,17 +15,27 @@
 #include <cmocka.h>
 #include <openssl/crypto.h>
 
+#include "directory.h"
 #include "tidemark.h"
 
-static char directory[] = "/tmp/tidemark-copies-XXXXXX";
-static char path[64], other[64], backup[64];
+static char path[80], other[80], backup[80];
 
 enum { LARGE = 200000 }; /* bytes of a document: five fill a segment */
+
+static int paths_make(void **state)
+{
+    if (directory_make(state) != 0)
+        return -1;
+    snprintf(path, sizeof path, "%s/db", directory);
+    snprintf(other, sizeof other, "%s/other", directory);
+    snprintf(backup, sizeof backup, "%s/backup", directory);
+    return 0;
+}
 
 static int databases_remove(void **state)
 {
     (void)state;
-    char command[256];
+    char command[320];
     snprintf(command, sizeof command, "rm -rf '%s' '%s' '%s'", path, other, backup);
     return system(command);
 }
@@ -104,7 +114,7 @@ static struct tide_report verified(const char *at, const uint8_t *head)
 /* Opens a copy of the files as they are now, as after a crash: it knows the same chain, and goes on with it. */
 static void copy_compare(struct tide_engine *engine, uint64_t seq, bool with_snapshot)
 {
-    char command[256];
+    char command[320];
     struct tide_chain_head head = {0}, found = {0};
     bool begun = tide_chain_head(engine, &head, NULL) == TIDE_OK;
     snprintf(command, sizeof command, "rm -rf '%s' && cp -r '%s' '%s'", other, path, other);
@@ -170,7 +180,7 @@ static void the_mark_of_a_segment_that_is_passed_over_is_the_newest_hash(void **
             snapshot_made(engine);
     }
     closed(engine);
-    char command[256], cut[128];
+    char command[320], cut[128];
     snprintf(command, sizeof command, "rm '%s'/snapshot-%020" PRIu64 ".tidesnap", path, seq);
     assert_int_equal(system(command), 0);
     snprintf(cut, sizeof cut, "%s/events.raftlog", path);
@@ -442,12 +452,9 @@ static void copies_without_memory_for_sha256_are_refused(void **state)
 
 int main(void)
 {
-    if (CRYPTO_set_mem_functions(scarce_malloc, scarce_realloc, scarce_free) != 1 || !mkdtemp(directory))
+    if (CRYPTO_set_mem_functions(scarce_malloc, scarce_realloc, scarce_free) != 1)
         return 1;
-    snprintf(path, sizeof path, "%s/db", directory);
-    snprintf(other, sizeof other, "%s/other", directory);
-    snprintf(backup, sizeof backup, "%s/backup", directory);
-#define TEST(name) cmocka_unit_test_teardown(name, databases_remove)
+#define TEST(name) cmocka_unit_test_setup_teardown(name, paths_make, directory_remove)
     const struct CMUnitTest tests[] = {
         TEST(an_opening_that_begins_with_a_snapshot_knows_the_chain),
         TEST(the_mark_of_a_segment_that_is_passed_over_is_the_newest_hash),
@@ -458,8 +465,5 @@ int main(void)
         TEST(a_gap_breaks_the_chain_of_what_is_restored_too),
         TEST(copies_without_memory_for_sha256_are_refused),
     };
-    int failures = cmocka_run_group_tests(tests, NULL, NULL);
-    char command[128];
-    snprintf(command, sizeof command, "rm -rf '%s'", directory);
-    return system(command) == 0 ? failures : 1;
+    return cmocka_run_group_tests(tests, NULL, NULL);
 }

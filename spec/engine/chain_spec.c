@@ -16,19 +16,9 @@
 #include <openssl/sha.h>
 
 #include "chain.h"
+#include "directory.h"
 #include "segment.h"
 #include "tidemark.h"
-
-static char directory[] = "/tmp/tidemark-chain-XXXXXX";
-static char path[64];
-
-static int database_remove(void **state)
-{
-    (void)state;
-    char command[128];
-    snprintf(command, sizeof command, "rm -rf '%s'", path);
-    return system(command);
-}
 
 /* ---- Writing ---- */
 
@@ -36,7 +26,7 @@ static struct tide_engine *opened(struct tide_options options)
 {
     struct tide_engine *engine;
     struct tide_error error = {0};
-    if (tide_open(path, &options, &engine, &error) != TIDE_OK)
+    if (tide_open(directory, &options, &engine, &error) != TIDE_OK)
         fail_msg("%s", error.message);
     return engine;
 }
@@ -45,7 +35,7 @@ static enum tide_status refused(struct tide_options options)
 {
     struct tide_engine *engine;
     struct tide_error error = {0};
-    enum tide_status status = tide_open(path, &options, &engine, &error);
+    enum tide_status status = tide_open(directory, &options, &engine, &error);
     if (status == TIDE_OK)
         assert_int_equal(tide_close(engine, NULL), TIDE_OK);
     else
@@ -118,7 +108,7 @@ static struct findings verified(const uint8_t *head, struct tide_report *report)
 {
     struct findings findings = {0};
     struct tide_error error = {0};
-    if (tide_verify_chain(path, head, report, found, NULL, &findings, &error) != TIDE_OK)
+    if (tide_verify_chain(directory, head, report, found, NULL, &findings, &error) != TIDE_OK)
         fail_msg("%s", error.message);
     assert_int_equal(findings.chain, report->chain_breaks);
     return findings;
@@ -138,7 +128,7 @@ static void assert_whole(uint64_t first_seq, uint64_t seq)
 static void assert_betrayed(uint64_t seq, const char *file)
 {
     struct tide_report report;
-    assert_int_equal(tide_verify(path, &report, NULL, NULL, NULL, NULL), TIDE_OK);
+    assert_int_equal(tide_verify(directory, &report, NULL, NULL, NULL, NULL), TIDE_OK);
     assert_int_equal(report.damages, 0);
     assert_false(report.torn);
     struct findings findings = verified(NULL, &report);
@@ -178,7 +168,7 @@ static void segment_parse(struct segment *segment)
 
 static void file_name(char *full, size_t size, const char *name)
 {
-    snprintf(full, size, "%s/%s", path, name);
+    snprintf(full, size, "%s/%s", directory, name);
 }
 
 static struct segment segment_read(const char *name)
@@ -526,7 +516,7 @@ static void a_repair_shows_as_the_place_where_the_chain_breaks(void **state)
     segment.bytes[segment.at[5] + 100] ^= 1; /* seq 6, by accident */
     segment_write(&segment);
     struct tide_report report;
-    assert_int_equal(tide_repair(path, &report, NULL, NULL, NULL, NULL), TIDE_OK);
+    assert_int_equal(tide_repair(directory, &report, NULL, NULL, NULL, NULL), TIDE_OK);
     assert_int_equal(report.missing_events, 1);
     engine = opened((struct tide_options){0});
     written(engine, 11, 12, 100);
@@ -586,8 +576,8 @@ static void sha256_without_memory_is_an_error_and_nothing_else(void **state)
     struct tide_written result;
     log_made(3);
     atomic_store(&allocations_left, 0);
-    assert_int_equal(tide_open(path, &chained, &engine, &error), TIDE_MEMORY);
-    assert_int_equal(tide_verify_chain(path, NULL, &report, NULL, NULL, NULL, &error), TIDE_MEMORY);
+    assert_int_equal(tide_open(directory, &chained, &engine, &error), TIDE_MEMORY);
+    assert_int_equal(tide_verify_chain(directory, NULL, &report, NULL, NULL, NULL, &error), TIDE_MEMORY);
     atomic_store(&allocations_left, INT32_MAX);
     engine = opened(chained);
     atomic_store(&allocations_left, 0); /* the first frame wants some */
@@ -607,7 +597,7 @@ static void sha256_without_memory_is_an_error_and_nothing_else(void **state)
     int failures = 0; /* as it begins, and in the middle of looking */
     for (enum tide_status status = TIDE_MEMORY; status != TIDE_OK; failures += status != TIDE_OK) {
         atomic_store(&allocations_left, failures);
-        status = tide_verify_chain(path, NULL, &report, NULL, NULL, NULL, &error);
+        status = tide_verify_chain(directory, NULL, &report, NULL, NULL, NULL, &error);
         atomic_store(&allocations_left, INT32_MAX);
         assert_true(status == TIDE_MEMORY || status == TIDE_OK);
         assert_true(failures < 100);
@@ -618,10 +608,9 @@ static void sha256_without_memory_is_an_error_and_nothing_else(void **state)
 
 int main(void)
 {
-    if (CRYPTO_set_mem_functions(scarce_malloc, scarce_realloc, scarce_free) != 1 || !mkdtemp(directory))
+    if (CRYPTO_set_mem_functions(scarce_malloc, scarce_realloc, scarce_free) != 1)
         return 1;
-    snprintf(path, sizeof path, "%s/db", directory);
-#define TEST(name) cmocka_unit_test_teardown(name, database_remove)
+#define TEST(name) cmocka_unit_test_setup_teardown(name, directory_make, directory_remove)
     const struct CMUnitTest tests[] = {
         TEST(every_hash_follows_from_the_bytes_and_the_hash_before),
         TEST(events_of_a_chained_log_are_read_as_of_any_other),
@@ -638,8 +627,5 @@ int main(void)
         TEST(a_log_without_a_chain_is_told_as_such),
         TEST(sha256_without_memory_is_an_error_and_nothing_else),
     };
-    int failures = cmocka_run_group_tests(tests, NULL, NULL);
-    char command[128];
-    snprintf(command, sizeof command, "rm -rf '%s'", directory);
-    return system(command) == 0 ? failures : 1;
+    return cmocka_run_group_tests(tests, NULL, NULL);
 }

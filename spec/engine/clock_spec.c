@@ -14,6 +14,7 @@
 
 #include <cmocka.h>
 
+#include "directory.h"
 #include "tidemark.h"
 
 enum { HOUR = 3600, PATIENCE_S = 20 };
@@ -28,16 +29,10 @@ int clock_gettime(clockid_t clock, struct timespec *now)
     return result;
 }
 
-static char directory[] = "/tmp/tidemark-clock-XXXXXX";
-static char path[64];
-
-static int database_remove(void **state)
+static int clock_mend(void **state)
 {
-    (void)state;
     atomic_store(&shift_s, 0);
-    char command[128];
-    snprintf(command, sizeof command, "rm -rf '%s'", path);
-    return system(command);
+    return directory_remove(state);
 }
 
 static struct tide_engine *opened(uint64_t flush_interval_ms)
@@ -45,7 +40,7 @@ static struct tide_engine *opened(uint64_t flush_interval_ms)
     struct tide_options options = {.flush_interval_ms = flush_interval_ms};
     struct tide_engine *engine;
     struct tide_error error = {0};
-    if (tide_open(path, &options, &engine, &error) != TIDE_OK)
+    if (tide_open(directory, &options, &engine, &error) != TIDE_OK)
         fail_msg("%s", error.message);
     return engine;
 }
@@ -150,18 +145,12 @@ static void waits_are_not_measured_by_it(void **state)
 
 int main(void)
 {
-    if (!mkdtemp(directory))
-        return 1;
-    snprintf(path, sizeof path, "%s/db", directory);
-#define TEST(name) cmocka_unit_test_teardown(name, database_remove)
+#define TEST(name) cmocka_unit_test_setup_teardown(name, directory_make, clock_mend)
     const struct CMUnitTest tests[] = {
         TEST(a_clock_set_back_an_hour_does_not_delay_a_batch_by_one),
         TEST(a_clock_set_forward_and_back_again_does_neither),
         TEST(times_never_decrease_along_seq),
         TEST(waits_are_not_measured_by_it),
     };
-    int failures = cmocka_run_group_tests(tests, NULL, NULL);
-    char command[128];
-    snprintf(command, sizeof command, "rm -rf '%s'", directory);
-    return system(command) == 0 ? failures : 1;
+    return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -11,28 +11,24 @@
 #include <cmocka.h>
 #include <unistd.h>
 
+#include "directory.h"
 #include "segment.h"
 #include "tidemark.h"
 
-static char directory[] = "/tmp/tidemark-beside-XXXXXX";
-static char source[64], target[64], restored[64];
+static char source[80], target[80], restored[80];
 
 enum { IDS = 20, VALUE_BYTES = 20000 };
 
 static uint64_t versions[IDS]; /* 0: absent */
 static uint64_t last;
 
-static void remove_all(void)
-{
-    char command[128];
-    snprintf(command, sizeof command, "rm -rf '%s'/*", directory);
-    assert_int_equal(system(command), 0);
-}
-
 static int begin(void **state)
 {
-    (void)state;
-    remove_all();
+    if (directory_make(state) != 0)
+        return -1;
+    snprintf(source, sizeof source, "%s/source", directory);
+    snprintf(target, sizeof target, "%s/target", directory);
+    snprintf(restored, sizeof restored, "%s/restored", directory);
     memset(versions, 0, sizeof versions);
     last = 0;
     return 0;
@@ -499,23 +495,17 @@ static void a_compaction_in_the_middle_of_a_backup_begins_it_anew(void **state)
 
 int main(void)
 {
-    assert_non_null(mkdtemp(directory));
-    snprintf(source, sizeof source, "%s/source", directory);
-    snprintf(target, sizeof target, "%s/target", directory);
-    snprintf(restored, sizeof restored, "%s/restored", directory);
+#define TEST(name) cmocka_unit_test_setup_teardown(name, begin, directory_remove)
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup(what_a_snapshot_has_stays_deleted, begin),
-        cmocka_unit_test_setup(segments_that_opening_passed_over_are_compacted_and_read, begin),
-        cmocka_unit_test_setup(a_document_larger_than_the_buffers_goes_all_ways, begin),
-        cmocka_unit_test_setup(nothing_of_a_chained_log_is_removed, begin),
-        cmocka_unit_test_setup(a_chain_that_begins_behind_a_compaction_holds, begin),
-        cmocka_unit_test_setup(an_end_that_a_compaction_relied_on_is_missed, begin),
-        cmocka_unit_test_setup(a_backup_follows_a_compaction_and_older_states_are_refused, begin),
-        cmocka_unit_test_setup(a_state_is_not_restored_from_between_events_that_are_gone, begin),
-        cmocka_unit_test_setup(a_compaction_in_the_middle_of_a_backup_begins_it_anew, begin),
+        TEST(what_a_snapshot_has_stays_deleted),
+        TEST(segments_that_opening_passed_over_are_compacted_and_read),
+        TEST(a_document_larger_than_the_buffers_goes_all_ways),
+        TEST(nothing_of_a_chained_log_is_removed),
+        TEST(a_chain_that_begins_behind_a_compaction_holds),
+        TEST(an_end_that_a_compaction_relied_on_is_missed),
+        TEST(a_backup_follows_a_compaction_and_older_states_are_refused),
+        TEST(a_state_is_not_restored_from_between_events_that_are_gone),
+        TEST(a_compaction_in_the_middle_of_a_backup_begins_it_anew),
     };
-    int failed = cmocka_run_group_tests(tests, NULL, NULL);
-    remove_all();
-    rmdir(directory);
-    return failed;
+    return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -12,6 +12,7 @@
 
 #include <cmocka.h>
 
+#include "directory.h"
 #include "file.h"
 #include "tidemark.h"
 
@@ -176,8 +177,7 @@ static const struct file_calls fault_calls = {.open = fault_open,
                                               .flock = fault_flock,
                                               .list = fault_list};
 
-static char directory[] = "/tmp/tidemark-faults-XXXXXX";
-static char path[64];
+static char path[80];
 
 static void remove_database(void)
 {
@@ -363,21 +363,12 @@ static void a_full_disk_is_told_as_full_then_failed(void **state)
     assert_int_equal(tide_close(engine, NULL), TIDE_OK);
 }
 
-static int make_directory(void **state)
+static int path_make(void **state)
 {
-    (void)state;
-    if (!mkdtemp(directory))
+    if (directory_make(state) != 0)
         return -1;
     snprintf(path, sizeof path, "%s/a/db", directory);
     return 0;
-}
-
-static int remove_directory(void **state)
-{
-    (void)state;
-    char command[128];
-    snprintf(command, sizeof command, "rm -rf '%s'", directory);
-    return system(command);
 }
 
 int main(void)
@@ -399,5 +390,5 @@ int main(void)
         cmocka_unit_test(a_full_disk),
         cmocka_unit_test(a_full_disk_is_told_as_full_then_failed),
     };
-    return cmocka_run_group_tests_name("faults", tests, make_directory, remove_directory);
+    return cmocka_run_group_tests_name("faults", tests, path_make, directory_remove);
 }

@@ -13,6 +13,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "directory.h"
 #include "tidemark.h"
 
 /* Under AddressSanitizer every block is malloc's own: the documents are looked at all the same, the memory is not. */
@@ -24,7 +25,6 @@ enum { OWN_MEMORY = 1 };
 
 enum { DOCUMENTS = 200000, KEPT_EACH = 10, VALUE_BYTES = 300 };
 
-static char directory[] = "/tmp/tidemark-relocate-XXXXXX";
 static struct tide_engine *engine;
 static struct tide_collection *collection;
 static atomic_bool stop; /* relaxed: nothing is read behind it */
@@ -91,7 +91,6 @@ static void memory_that_few_documents_hold_goes_back(void **state)
     static uint64_t versions[DOCUMENTS];
     struct tide_options options = {.flush_interval_ms = 5, .sync = TIDE_SYNC_NONE};
     struct tide_error error;
-    assert_non_null(mkdtemp(directory));
     assert_int_equal(tide_open(directory, &options, &engine, &error), TIDE_OK);
     collection = tide_collection(engine, "articles", 8, &error);
     for (unsigned i = 0; i < DOCUMENTS; i++)
@@ -129,13 +128,11 @@ static void memory_that_few_documents_hold_goes_back(void **state)
         assert_int_equal(version, versions[i]);
     }
     assert_int_equal(tide_close(engine, &error), TIDE_OK);
-    char command[100];
-    snprintf(command, sizeof command, "rm -r %s", directory);
-    assert_int_equal(system(command), 0);
 }
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(memory_that_few_documents_hold_goes_back)};
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(memory_that_few_documents_hold_goes_back, directory_make, directory_remove)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

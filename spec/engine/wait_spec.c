@@ -18,8 +18,8 @@
 
 #include "../../engine/engine.h"
 #include "../../engine/file.h"
+#include "directory.h"
 
-static char directory[64];
 static struct tide_engine *engine;
 static struct tide_collection *articles;
 static char value[30000];
@@ -62,9 +62,7 @@ static enum tide_status put(enum tide_durability durability, size_t bytes, uint6
 
 static int database_open(void **state)
 {
-    (void)state;
-    strcpy(directory, "/tmp/tidemark-wait-XXXXXX");
-    if (!mkdtemp(directory))
+    if (directory_make(state) != 0)
         return -1;
     static struct file_calls calls;
     calls = *file_calls_system();
@@ -80,15 +78,11 @@ static int database_open(void **state)
 
 static int database_remove(void **state)
 {
-    (void)state;
-    char command[128];
     atomic_store(&stands, false);
     atomic_store(&breaks, false);
     if (engine)
         tide_close(engine, NULL);
-    file_calls_use(NULL);
-    snprintf(command, sizeof command, "rm -rf '%s'", directory);
-    return system(command);
+    return directory_remove(state);
 }
 
 static void *flush_run(void *context)
