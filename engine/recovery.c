@@ -4,11 +4,8 @@
  * process seals meanwhile, what was opened is still the same file, and sealed files keep their names. Every segment
  * must begin with the seq after its predecessor's last, every frame with the seq after the frame before it.
  *
- * A sealed segment was synced as a whole, so anything wrong with one is damage. In the active segment frames at the end
- * may never have been synced: a crash may have left them missing, half there, or there behind a hole. What tells the
- * two apart is the durable watermark in every frame. Where the frame with seq E should be and is not valid, any valid
- * frame further on whose watermark is E or more proves that E was once on the disk: damage, and opening is refused.
- * Otherwise the tail is torn and is cut there, valid frames behind the hole included, since the log must not have gaps.
+ * A sealed segment was synced as a whole, so anything wrong with one is damage. At the end of the active one tail.c
+ * tells damage from what a crash has left.
  *
  * A snapshot (snapshot.c) takes the place of the events up to its seq: the newest one that is whole is loaded, and of
  * the log only what lies behind it is read. Sealed segments before that are looked at alone: whether they are there, of
@@ -34,6 +31,7 @@
 #include "log_reader.h"
 #include "plant.h"
 #include "segment.h"
+#include "tail.h"
 
 static enum tide_status file_fault(const struct recovery *recovery, const char *name, int result,
                                    struct tide_error *error)
@@ -262,136 +260,6 @@ static enum tide_status sealed_read(struct reading *reading, uint64_t first_seq,
     return status;
 }
 
-/* With no valid frame at `end`: OK when the tail is torn, CORRUPT when it was durable. `frame` is what was found
- * instead if `found` says so. */
-static enum tide_status tail_judge(struct reading *reading, struct log_reader *reader, enum log_found found,
-                                   struct log_frame *frame, uint64_t end, struct tide_error *error)
-{
-    struct tide_error local = {0};
-    struct tide_error *told = error ? error : &local;
-    if (reading->durable >= reading->expected)
-        return error_set(told, TIDE_CORRUPT,
-                         "%s/%s: damaged at offset %" PRIu64 ": seqs %" PRIu64 " to %" PRIu64
-                         " were durable, a snapshot says; see tidemark repair",
-                         reading->recovery->directory, SEGMENT_ACTIVE_NAME, end, reading->expected, reading->durable);
-    if (found == LOG_FOUND_BAD)
-        found = log_reader_resync(reader, frame, told);
-    for (; found == LOG_FOUND_FRAME; found = log_reader_find(reader, frame, told)) {
-        if (frame->header.durable < reading->expected || PLANTED(9)) /* valid durable frames cut off */
-            continue;
-        uint64_t last = frame->header.first_seq > reading->expected ? frame->header.first_seq - 1 : reading->expected;
-        return error_set(told, TIDE_CORRUPT,
-                         "%s/%s: damaged at offset %" PRIu64 ": seqs %" PRIu64 " to %" PRIu64
-                         " were durable; see tidemark repair",
-                         reading->recovery->directory, SEGMENT_ACTIVE_NAME, end, reading->expected, last);
-    }
-    return found == LOG_FOUND_ERROR ? told->status : TIDE_OK;
-}
-
-/* Bytes from `offset` to the last one that isn't zero. */
-static int64_t tail_bytes(int fd, uint64_t offset)
-{
-    uint8_t buffer[65536];
-    int64_t last = 0;
-    for (uint64_t at = offset;;) {
-        int64_t got = file_read(fd, buffer, sizeof buffer, at);
-        if (got <= 0)
-            return got < 0 ? got : last;
-        for (int64_t i = got - 1; i >= 0; i--) {
-            if (buffer[i] != 0) {
-                last = (int64_t)(at - offset) + i + 1;
-                break;
-            }
-        }
-        at += (uint64_t)got;
-    }
-}
-
-/* Writes the bytes of a file once more, as they are. */
-static int rewrite(int fd, uint64_t offset, uint64_t end)
-{
-    enum { PIECE_BYTES = 1 << 18 };
-    uint8_t *piece = malloc(PIECE_BYTES);
-    int64_t got = piece ? 1 : -ENOMEM;
-    while (offset < end && got > 0) {
-        size_t wanted = end - offset < PIECE_BYTES ? (size_t)(end - offset) : PIECE_BYTES;
-        got = file_read(fd, piece, wanted, offset);
-        int result = got > 0 ? file_write(fd, piece, (size_t)got, offset) : 0;
-        if (result < 0)
-            got = result;
-        else
-            offset += (uint64_t)got;
-    }
-    free(piece);
-    return got < 0 ? (int)got : 0;
-}
-
-/* Looking for where in the active segment begins what no watermark says to be durable. */
-struct unsettled {
-    uint64_t durable; /* the highest watermark */
-    uint64_t offset;
-};
-
-static bool unsettled_visit(void *context, const struct frame_header *header, uint64_t offset)
-{
-    struct unsettled *unsettled = context;
-    if (!frame_holds_events(header))
-        return true;
-    if (header->first_seq > unsettled->durable)
-        return false;
-    unsettled->offset = offset + header->bytes;
-    return true;
-}
-
-/* It is behind the frame with the last durable event, and not with the next event: a mark between the two may be in the
- * page cache alone, and the log would have a hole before the frames that are going to be written. `begin`: where
- * reading began. */
-static enum tide_status unsettled_find(const struct reading *reading, struct log_reader *reader, uint64_t begin,
-                                       uint64_t end, uint64_t *offset, struct tide_error *error)
-{
-    struct unsettled unsettled = {.durable = reading->durable, .offset = begin};
-    struct frame_place place;
-    if (frame_index_find(reading->recovery->index, reading->durable, &place) &&
-        place.segment_first_seq == reading->recovery->position.active_first_seq && place.offset > begin)
-        begin = place.offset;
-    enum tide_status status = log_reader_hop(reader, begin, end, unsettled_visit, &unsettled, error);
-    *offset = unsettled.offset;
-    return status;
-}
-
-/* Makes what was read durable, and cuts what is behind it. A sync is not enough for that: when one has failed in the
- * process before us, the kernel may have marked the pages clean all the same, so that they are read as they were
- * written, and no sync will ever bring them to the disk. So what no watermark says to be durable, from `unsettled` on,
- * is written again. The names, too, may be in memory alone: an opening or a sealing may have failed between a rename
- * and its sync. */
-static enum tide_status active_settle(struct recovery *recovery, const char *name, uint64_t unsettled, uint64_t end,
-                                      bool torn, struct tide_error *error)
-{
-    char *path = file_path(recovery->directory, name);
-    int fd = path ? file_open(path, recovery->read_only ? O_RDONLY : O_RDWR, 0) : -ENOMEM;
-    free(path);
-    if (fd < 0)
-        return file_fault(recovery, name, fd, error);
-    int result = 0;
-    if (torn) {
-        int64_t bytes = tail_bytes(fd, end);
-        recovery->torn_bytes = bytes > 0 ? (uint64_t)bytes : 0;
-        recovery->torn_seq = recovery->position.next_seq;
-        result = bytes < 0 ? (int)bytes : 0;
-    }
-    if (result == 0 && torn && !recovery->read_only)
-        result = file_truncate(fd, end);
-    if (result == 0 && !recovery->read_only &&
-        !PLANTED(11)) /* what a failed sync left in the page cache taken for durable */
-        result = rewrite(fd, unsettled, end);
-    if (result == 0 && !recovery->read_only)
-        result = file_sync(fd);
-    file_close(fd);
-    if (result == 0 && !recovery->read_only && !PLANTED(14)) /* the names of a failed opening taken for durable */
-        result = file_sync_directory(recovery->directory);
-    return file_fault(recovery, name, result, error);
-}
-
 static enum tide_status active_read(struct reading *reading, struct log_reader *reader, const char *name,
                                     struct tide_error *error)
 {
@@ -399,7 +267,7 @@ static enum tide_status active_read(struct reading *reading, struct log_reader *
     struct tide_error local = {0};
     struct tide_error *told = error ? error : &local;
     enum tide_status status = segment_join(reading, log_reader_header(reader), name, told);
-    uint64_t begin, unsettled = 0;
+    uint64_t begin;
     if (status == TIDE_OK)
         status = reading_begin(reading, reader, true, &begin, told);
     if (status != TIDE_OK)
@@ -422,16 +290,14 @@ static enum tide_status active_read(struct reading *reading, struct log_reader *
                          recovery->directory, name, reading->expected);
     bool torn = found != LOG_FOUND_END;
     if (torn)
-        status = tail_judge(reading, reader, found, &frame, end, told);
+        status = tail_judge(recovery, reading->durable, reader, found, &frame, told);
     else if (reading->compacted >= reading->expected)
         status = error_set(told, TIDE_CORRUPT,
                            "%s/%s: ends before seq %" PRIu64 ", but reached seq %" PRIu64
                            " when the segments before it were compacted; see tidemark repair",
                            recovery->directory, SEGMENT_ACTIVE_NAME, reading->expected, reading->compacted);
-    if (status == TIDE_OK && !recovery->read_only)
-        status = unsettled_find(reading, reader, begin, end, &unsettled, told);
-    if (status == TIDE_OK && (torn || !recovery->read_only))
-        status = active_settle(recovery, name, unsettled, end, torn, told);
+    if (status == TIDE_OK)
+        status = tail_settle(recovery, reading->durable, reader, name, begin, torn, told);
     return status;
 }
 

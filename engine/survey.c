@@ -3,7 +3,7 @@
  * Wherever the next frame isn't the one that must come (by checksum, or by its seq), the reader looks for the next
  * valid frame behind it. What lies between is to be removed, the seqs in between are missing. In the active segment
  * this is damage only if a later frame's durable watermark says that the missing seq once was on the disk; otherwise
- * the tail is torn, as in recovery.c, and ends there.
+ * the tail is torn, as in tail.c, and ends there.
  *
  * A segment whose own header is bad is read all the same: the other segments, or else its own frames (each carries the
  * beginning of the database's id), say whose it is. One of another database is removed as a whole. */
