@@ -72,19 +72,18 @@ static void the_engines_threads_take_no_signals(void **state)
     struct tide_engine *engine;
     struct tide_options options = {.sync = TIDE_SYNC_NONE, .snapshot_log_bytes = 32 << 20};
     assert_int_equal(tide_open(directory, &options, &engine, NULL), TIDE_OK);
-    write_documents(
-        engine,
-        DOCUMENTS); /* more memory than some regions; more log than is synced at once, or left without a snapshot */
+    /* More memory than some regions; more log than is synced at once, or left without a snapshot. */
+    write_documents(engine, DOCUMENTS);
     assert_int_equal(tide_flush(engine, TIDE_NO_TIMEOUT, NULL, NULL), TIDE_OK);
     assert_int_equal(tide_snapshot(engine, NULL, NULL), TIDE_OK);
     assert_int_equal(tide_close(engine, NULL), TIDE_OK);
-    int before =
-        started; /* the writer; who syncs ahead, makes snapshots, keeps memory ready (not under AddressSanitizer) */
+    /* The writer; who syncs ahead, makes snapshots, and keeps memory ready (not under AddressSanitizer). */
+    int before = started;
     assert_true(before >= 3);
     assert_int_equal(tide_open(directory, &options, &engine, NULL), TIDE_OK);
-    assert_true(started > before + (sysconf(_SC_NPROCESSORS_ONLN) > 1)); /* who loads the snapshot, beside the writer */
     assert_int_equal(tide_count(tide_collection(engine, "c", 1, NULL)), DOCUMENTS);
     assert_int_equal(tide_close(engine, NULL), TIDE_OK);
+    assert_true(started > before + (sysconf(_SC_NPROCESSORS_ONLN) > 1)); /* who loads the snapshot, beside the writer */
     assert_int_equal(open_to_signals, 0);
     sigset_t blocked;
     pthread_sigmask(SIG_SETMASK, NULL, &blocked);
