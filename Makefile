@@ -229,6 +229,7 @@ $(B)/spec/%: spec/bindings/%.c $(module_objects) $(B)/libtidemark.a
 	$(call Q,LD)$(CC) $(CFLAGS_ALL) -o $@ $^ -lcmocka $(LUA_LIBS) $(LIBS) $(LDFLAGS)
 
 $(addprefix $(B)/spec/,sync_ahead_spec thread_spec): LDFLAGS += -Wl,--wrap=pthread_create
+$(addprefix $(B)/spec/,sync_ahead_spec thread_spec): $(B)/spec/engine/document.o
 
 $(addprefix $(B)/spec/,compact_spec compact_readers_spec compact_faults_spec): $(B)/spec/engine/compact_log.o
 

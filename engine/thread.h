@@ -1,4 +1,4 @@
-/* thread.h - a small number for each thread that uses the engine, and what fork leaves behind.
+/* thread.h - a small number for each thread that uses the engine, the start of its own, and what fork leaves behind.
  *
  * Numbers are given out at a thread's first call and used again after it has ended, so that per-thread state (epoch
  * records, block caches) lives in arrays instead of being registered and flushed. */

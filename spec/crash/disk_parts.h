@@ -62,9 +62,8 @@ void *disk_check(void *memory); /* gives up when there is none */
 
 struct inode *inode_new(bool is_directory); /* without users */
 struct inode *inode_take(struct inode *inode);
-void inode_give(struct inode *inode);                 /* gone with its last user */
-void inode_reserve(struct inode *inode, size_t size); /* room for so many bytes */
-void inode_touch(struct inode *inode, size_t end);    /* before bytes up to there are changed */
+void inode_give(struct inode *inode);              /* gone with its last user */
+void inode_touch(struct inode *inode, size_t end); /* before bytes up to there are changed: room and memory for them */
 void inode_resize(struct inode *inode, size_t size);
 void inode_sync(struct inode *inode, bool fails);
 

@@ -60,7 +60,8 @@ static void *array_grow(void *array, size_t used, size_t bytes)
     return larger;
 }
 
-void inode_reserve(struct inode *inode, size_t size)
+/* Room for so many bytes. */
+static void inode_reserve(struct inode *inode, size_t size)
 {
     if (size <= inode->capacity)
         return;

@@ -84,11 +84,13 @@ void sweep_all(unsigned operations, unsigned every, const char *only)
         for (unsigned round = 1; sweeps[i].opened_again && !sweeps[i].hash_chain && round <= ROUNDS; round++)
             points += sweep_run(&sweeps[i], 2, round, every);
     }
+    if (points == 0) {
+        snprintf(what, sizeof what, "sweep, %s", only);
+        die("there is no fault of that name");
+    }
     printf("crashtest sweep: %" PRIu64 " fault points, all as they must be, in %.1f s (%" PRIu64 " snapshots, %" PRIu64
            " openings began with one)\n",
            points, now() - start, snapshots_taken, snapshots_begun_with);
-    if (points == 0)
-        die("there is no fault of that name");
     if (snapshots_begun_with == 0)
         die("no opening began with a snapshot");
 }

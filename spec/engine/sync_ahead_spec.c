@@ -10,7 +10,6 @@
 #include <pthread.h>
 #include <semaphore.h>
 #include <stdatomic.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -21,6 +20,7 @@
 #include "../../engine/segment.h"
 #include "../../engine/tidemark.h"
 #include "directory.h"
+#include "document.h"
 
 enum what { HOLD, FAIL_OPEN, FAIL_SYNC, FAIL_THREAD, COUNT };
 
@@ -114,20 +114,9 @@ static struct tide_engine *engine_open(enum tide_sync sync, enum what what)
 /* Documents of a mebibyte, from the `first` one on; they are in the log when it returns. */
 static void write_mebibytes(struct tide_engine *engine, int first, int count)
 {
-    static char value[1 << 20];
-    struct tide_collection *collection = tide_collection(engine, "c", 1, NULL);
-    memset(value, 'x', sizeof value);
     for (int i = first; i < first + count; i++) {
-        char id[16];
-        struct tide_write write = {.operation = TIDE_CREATE,
-                                   .if_version = TIDE_ANY_VERSION,
-                                   .id = id,
-                                   .id_length = (size_t)snprintf(id, sizeof id, "%d", i),
-                                   .value = value,
-                                   .value_length = sizeof value};
-        struct tide_written written;
-        assert_int_equal(tide_write(collection, &write, &written, NULL), TIDE_OK);
-        assert_int_equal(tide_wait(engine, written.version, TIDE_LEVEL_WRITTEN, TIDE_NO_TIMEOUT, NULL), TIDE_OK);
+        uint64_t seq = document_create(engine, i, 1 << 20);
+        assert_int_equal(tide_wait(engine, seq, TIDE_LEVEL_WRITTEN, TIDE_NO_TIMEOUT, NULL), TIDE_OK);
     }
 }
 

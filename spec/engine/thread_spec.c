@@ -6,15 +6,14 @@
 #include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
-#include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 #include <unistd.h>
 
 #include <cmocka.h>
 
 #include "../../engine/tidemark.h"
 #include "directory.h"
+#include "document.h"
 
 /* Sequentially consistent: nothing depends on their speed. */
 static _Atomic int started, open_to_signals;
@@ -45,26 +44,7 @@ int __wrap_pthread_create(pthread_t *thread, const pthread_attr_t *attributes, v
     return __real_pthread_create(thread, attributes, begin_run, begin);
 }
 
-/* Small enough for regions of memory. */
-enum { VALUE_BYTES = 2 << 10, DOCUMENTS = 36000 };
-
-static void write_documents(struct tide_engine *engine, int count)
-{
-    static char value[VALUE_BYTES];
-    struct tide_collection *collection = tide_collection(engine, "c", 1, NULL);
-    memset(value, 'x', sizeof value);
-    for (int i = 0; i < count; i++) {
-        char id[16];
-        struct tide_write write = {.operation = TIDE_CREATE,
-                                   .if_version = TIDE_ANY_VERSION,
-                                   .id = id,
-                                   .id_length = (size_t)snprintf(id, sizeof id, "%d", i),
-                                   .value = value,
-                                   .value_length = sizeof value};
-        struct tide_written written;
-        assert_int_equal(tide_write(collection, &write, &written, NULL), TIDE_OK);
-    }
-}
+enum { VALUE_BYTES = 2 << 10, DOCUMENTS = 36000 }; /* small enough for regions of memory */
 
 static void the_engines_threads_take_no_signals(void **state)
 {
@@ -73,7 +53,8 @@ static void the_engines_threads_take_no_signals(void **state)
     struct tide_options options = {.sync = TIDE_SYNC_NONE, .snapshot_log_bytes = 32 << 20};
     assert_int_equal(tide_open(directory, &options, &engine, NULL), TIDE_OK);
     /* More memory than some regions; more log than is synced at once, or left without a snapshot. */
-    write_documents(engine, DOCUMENTS);
+    for (int i = 0; i < DOCUMENTS; i++)
+        document_create(engine, i, VALUE_BYTES);
     assert_int_equal(tide_flush(engine, TIDE_NO_TIMEOUT, NULL, NULL), TIDE_OK);
     assert_int_equal(tide_snapshot(engine, NULL, NULL), TIDE_OK);
     assert_int_equal(tide_close(engine, NULL), TIDE_OK);
