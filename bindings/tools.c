@@ -11,6 +11,7 @@
 #include "backup.h"
 #include "lua_json.h"
 #include "module.h"
+#include "options.h"
 #include "retention.h"
 
 /* Arguments 2 and 3 are functions. An error in one of them is kept and raised when the C call is over. */
@@ -286,6 +287,14 @@ static int tools_collections(lua_State *L)
     return 1;
 }
 
+/* Raises when tidemark.open would for these options: for who does something before it opens. */
+static int tools_check_options(lua_State *L)
+{
+    struct tide_options options;
+    options_check(L, 1, &options);
+    return 0;
+}
+
 int luaopen_tidemark_tools(lua_State *L)
 {
     static const luaL_Reg functions[] = {{"verify", tools_verify},
@@ -298,6 +307,7 @@ int luaopen_tidemark_tools(lua_State *L)
                                          {"monotonic", tools_monotonic},
                                          {"columns", tools_columns},
                                          {"collections", tools_collections},
+                                         {"check_options", tools_check_options},
                                          {NULL, NULL}};
     luaL_newlib(L, functions);
     struct json_parser **parser = lua_newuserdatauv(L, sizeof *parser, 0);

@@ -82,6 +82,18 @@ describe("the server", function()
     end
   end)
 
+  it("tells of wrong options also where the port is in use", function()
+    local server = serving.start { app = app }
+    local file, db = script(app), workspace.path()
+    for option, message in pairs { ["batch-size 0"] = "^tidemark: batch_size: 0 is not between",
+      ["sync sometimes"] = "^tidemark: sync: one of", ["retain-days 99999"] = "^tidemark: option retain, days: 99999 is not" } do
+      local status, errors = serving.run(("%s --db %s --listen 127.0.0.1:%d --%s"):format(file, db, server.port, option))
+      assert.equal(2, status, errors)
+      assert.matches(message, errors)
+    end
+    assert.is_nil(io.open(db .. "/events.raftlog"))
+  end)
+
   it("ends with 3 where it cannot serve", function()
     local server = serving.start { app = app }
     local listen = "--listen 127.0.0.1:" .. server.port

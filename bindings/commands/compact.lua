@@ -47,7 +47,7 @@ function compact.main(common, arguments)
   local update, finish = common.progress "compact"
   local ok, result, failure = pcall(require "tidemark.tools".compact, db, retain, update)
   finish()
-  if not ok then common.fail(2, "%s", tostring(result):gsub("bad argument #2 to '[^']*' ", "")) end
+  if not ok then common.fail_argument(result) end
   if not result then common.fail(3, "%s", failure) end
   if options.json then
     common.write(('{"segments":%d,"rewritten":%d,"removed":%d,"bytes_before":%d,"bytes_after":%d}\n'):format(

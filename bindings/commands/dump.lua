@@ -41,7 +41,7 @@ function dump.main(common, arguments)
   local filter = { from = options.from, to = options.to, collection = options.collection, id = options.id, json = true }
   local db <close> = common.open(rest[1], { read_only = true })
   local opened, events, state, control, closing = pcall(db.events, db, filter)
-  if not opened then common.fail(2, "%s", tostring(events):gsub("^bad argument #%d+ to '[^']*' ", "")) end
+  if not opened then common.fail_argument(events) end
   if not events then common.fail(3, "%s", state) end
   local line = options.json and as_json or as_text
   local ok, err = pcall(function()

@@ -27,6 +27,11 @@ function common.fail(status, message, ...)
   error({ status = status, message = select("#", ...) > 0 and message:format(...) or message }, 0)
 end
 
+--- Ends the command with 2, for a function of the module raised this because of an option.
+function common.fail_argument(message)
+  common.fail(2, "%s", (tostring(message):gsub("^bad argument #%d+ to '[^']*' %((.*)%)$", "%1")))
+end
+
 --- Options and positional arguments of a command: spec maps an option's name to "flag", "number" or "string".
 function common.parse(arguments, spec, positional_max, usage)
   local options, rest, i, only_positional = {}, {}, 1, false

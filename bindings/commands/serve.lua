@@ -115,18 +115,18 @@ end
 function serve.main(common, arguments)
   local options, rest = common.parse(arguments, option_spec(), 1, serve.usage)
   if not rest[1] then common.fail(2, "no script\n%s", serve.usage) end
-  if not options.db then common.fail(2, "--db DIR is missing\n%s", serve.usage) end
+  if not options.db or options.db == "" then common.fail(2, "--db DIR is missing\n%s", serve.usage) end
   local chunk, message = loadfile(rest[1])
   if not chunk then common.fail(2, "%s", message) end
   local server = server_options(common, options)
   local database_options = engine_options(common, options)
+  local right, wrong = pcall(require "tidemark.tools".check_options, database_options) -- before the port is taken
+  if not right then common.fail_argument(wrong) end
   server.script, server.database = rest[1], options.db
   local tidemark = require "tidemark"
   local db, open_message
   local status, failure = require "tidemark.server".run(server, function()
-    local ok, opened, text = pcall(tidemark.open, options.db, database_options)
-    if not ok then common.fail(2, "%s", tostring(opened):gsub("bad argument #2 to '[^']*' ", "")) end
-    db, open_message = opened, text
+    db, open_message = tidemark.open(options.db, database_options)
     return db
   end)
   if not db and open_message then common.fail(3, "%s", open_message) end

@@ -1,6 +1,7 @@
 -- contenders.lua: who is compared: how each is started, where it takes articles, how many it says that it has. All have
 -- one thread. `serves` maps an operation of the bench to method, path, and a header.
 local process = require "process"
+local uv = require "luv"
 
 local contenders = {}
 local build, directory
@@ -23,8 +24,8 @@ local function curl(arguments)
 end
 
 --- A port that was free a moment ago; for those that cannot take one themselves. Below those that the system gives to
---- clients, for a connection may get one of them before the server has it.
-local next_port = 15000 + (os.time() % 15000)
+--- clients, for a connection may get one of them before the server has it, and far from where another process of ours begins.
+local next_port = 15000 + uv.os_getpid() * 101 % 15000
 local function free_port()
   repeat next_port = next_port + 1 until not runs(("bash -c 'exec 3<>/dev/tcp/127.0.0.1/%d'"):format(next_port))
   return next_port
