@@ -1,8 +1,10 @@
 /* backup.c - db:backup, and what the commands backup and restore call. */
 #include "backup.h"
 
+#include <stddef.h>
 #include <string.h>
 
+#include "long_call.h"
 #include "module.h"
 
 /* Who is told how far the copying is: the function at `index` of the stack, 0: nobody. An error in it is kept, its
@@ -59,15 +61,32 @@ static int backup_push(lua_State *L, const struct tide_backup_result *result)
     return 1;
 }
 
+struct backup_call {
+    struct long_call call;
+    struct tide_backup_result result;
+    char target[];
+};
+
+static void backup_work(struct long_call *call)
+{
+    struct backup_call *backup = (struct backup_call *)call;
+    call->status = tide_backup(call->engine, backup->target, &backup->result, NULL, NULL, &call->error);
+}
+
+static int backup_call_push(lua_State *L, const struct long_call *call)
+{
+    return backup_push(L, &((const struct backup_call *)call)->result);
+}
+
 int database_backup(lua_State *L)
 {
-    struct database *database = database_check(L, 1);
-    const char *path = path_check(L, 2);
-    struct tide_backup_result result;
-    struct tide_error error;
-    if (tide_backup(database->engine, path, &result, NULL, NULL, &error) != TIDE_OK)
-        return fail(L, &error);
-    return backup_push(L, &result);
+    const struct database *database = database_check(L, 1);
+    const char *target = path_check(L, 2);
+    size_t bytes = strlen(target) + 1;
+    struct long_call *call =
+        long_call_new(L, offsetof(struct backup_call, target) + bytes, database->engine, backup_work, backup_call_push);
+    memcpy(((struct backup_call *)call)->target, target, bytes);
+    return long_call_run(L, call);
 }
 
 int tools_backup(lua_State *L)

@@ -1,4 +1,5 @@
 /* database.c - the handle of an open database: watermarks, figures, closing. */
+#include "long_call.h"
 #include "module.h"
 #include "retention.h"
 
@@ -112,16 +113,28 @@ static int database_wait(lua_State *L)
     return 1;
 }
 
-/* Waits in any case, in a handler of the server too: its thread serves nobody meanwhile. */
+struct snapshot_call {
+    struct long_call call;
+    struct tide_snapshot made;
+};
+
+static void snapshot_work(struct long_call *call)
+{
+    struct snapshot_call *snapshot = (struct snapshot_call *)call;
+    call->status = tide_snapshot(call->engine, &snapshot->made, &call->error);
+}
+
+static int snapshot_push(lua_State *L, const struct long_call *call)
+{
+    lua_pushinteger(L, (lua_Integer)((const struct snapshot_call *)call)->made.seq);
+    return 1;
+}
+
 static int database_snapshot(lua_State *L)
 {
-    struct database *database = database_check(L, 1);
-    struct tide_snapshot made;
-    struct tide_error error;
-    if (tide_snapshot(database->engine, &made, &error) != TIDE_OK)
-        return fail(L, &error);
-    lua_pushinteger(L, (lua_Integer)made.seq);
-    return 1;
+    const struct database *database = database_check(L, 1);
+    return long_call_run(
+        L, long_call_new(L, sizeof(struct snapshot_call), database->engine, snapshot_work, snapshot_push));
 }
 
 static void field_set(lua_State *L, const char *name, uint64_t value)

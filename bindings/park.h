@@ -5,9 +5,20 @@
 #define TIDE_PARK_H
 
 #include <lua.h>
+#include <stdbool.h>
 #include <time.h>
 
 #include "../engine/tidemark.h"
+
+/* A call of the engine that takes as long as the disk does, and is no write: a snapshot, a compaction, a backup. */
+struct long_call {
+    void (*work)(struct long_call *call);                    /* what it does; in any thread, without Lua */
+    int (*push)(lua_State *L, const struct long_call *call); /* its results, once it is done without an error */
+    struct tide_engine *engine;
+    enum tide_status status;
+    struct tide_error error;
+    bool done; /* of the thread of L */
+};
 
 struct parker {
     /* Whether L is a coroutine that may be parked for `engine`. */
@@ -16,6 +27,9 @@ struct parker {
     void (*park)(struct parker *parker, lua_State *L, uint64_t durable, uint64_t deadline_us);
     /* After L was resumed: OK when it is there, TIMEOUT, or the engine's failure. */
     enum tide_status (*outcome)(struct parker *parker, lua_State *L, struct tide_error *error);
+    /* Does the call's work in another thread. L yields next, and is resumed when the call is done. The call is the full
+     * userdata on top of L's stack, which is kept until then whatever becomes of L. Raises when memory is out. */
+    void (*offload)(struct parker *parker, lua_State *L, struct long_call *call);
 };
 
 /* Where luaopen_tidemark finds it: a light userdata in the registry. */

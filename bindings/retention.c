@@ -3,6 +3,7 @@
 
 #include <string.h>
 
+#include "long_call.h"
 #include "module.h"
 
 static const struct {
@@ -75,15 +76,31 @@ void compact_arguments(lua_State *L, struct tide_compact *compact)
         luaL_argerror(L, 2, lua_pushstring(L, error.message));
 }
 
-int database_compact(lua_State *L)
-{
-    struct database *database = database_check(L, 1);
+struct compact_call {
+    struct long_call call;
     struct tide_compact compact;
     struct tide_compaction result;
-    struct tide_error error;
-    compact_arguments(L, &compact);
-    if (tide_compact(database->engine, &compact, &result, &error) != TIDE_OK)
-        return fail(L, &error);
-    compaction_push(L, &result);
+};
+
+static void compact_work(struct long_call *call)
+{
+    struct compact_call *compact = (struct compact_call *)call;
+    call->status = tide_compact(call->engine, &compact->compact, &compact->result, &call->error);
+}
+
+static int compact_push(lua_State *L, const struct long_call *call)
+{
+    compaction_push(L, &((const struct compact_call *)call)->result);
     return 1;
+}
+
+int database_compact(lua_State *L)
+{
+    const struct database *database = database_check(L, 1);
+    struct tide_compact compact;
+    compact_arguments(L, &compact);
+    struct long_call *call =
+        long_call_new(L, sizeof(struct compact_call), database->engine, compact_work, compact_push);
+    ((struct compact_call *)call)->compact = compact;
+    return long_call_run(L, call);
 }

@@ -17,9 +17,9 @@ describe("the server on a bad disk", function()
     end)]]
   local durable = { "Prefer: durability=durable" }
 
-  local function start(settings, arguments)
+  local function start(settings, arguments, source)
     settings.LD_PRELOAD = ("%s %s/spec/slow_disk.so"):format(os.getenv "TIDEMARK_PRELOAD" or "", workspace.build)
-    return serving.start { app = app, arguments = arguments, environment = settings }
+    return serving.start { app = source or app, arguments = arguments, environment = settings }
   end
   local function document(id, size) return ('{"id":"%s","pad":"%s"}'):format(id, ("p"):rep(size)) end
 
@@ -35,6 +35,101 @@ describe("the server on a bad disk", function()
       assert.is_true(assert(slow:answer()).status <= 201)
     end
     assert.equal(200, server:ask("GET", "/things/slow").status)
+  end)
+
+  -- A server of one thread whose handlers do what takes long, while the disk stands still.
+  local function held(calls)
+    local hold = workspace.path():gsub("/db$", "/hold")
+    local server = start({ SLOW_DISK_HOLD = hold }, "", [[
+      local app, db = ...
+      local uv = require "luv"
+      local things = db:collection "things"
+      app:get("/count", function() return 200, { count = #things } end)
+      app:post("/things", function() return 201, { version = select(2, things:create {}) } end)
+      app:post("/snapshot", function() return 200, { seq = db:snapshot() } end)
+      app:post("/backup", function() return 200, db:backup("]] .. workspace.path() .. [[") end)
+      app:post("/compact", function() return 200, db:compact { events_per_document = 1 } end)
+      app:post("/refused", function()
+        local result, message, code = db:backup("/proc/nonexistent/backup")
+        return 200, { result = tostring(result), message = message, code = code }
+      end)
+      app:post("/protected", function()
+        local ok, seq = pcall(function() return db:snapshot() end)
+        return 200, { ok = ok, seq = seq }
+      end)
+      local handler
+      app:post("/early", function()
+        handler = coroutine.running()
+        return 200, { seq = db:snapshot() }
+      end)
+      app:post("/resume", function() return 200, { coroutine.resume(handler, "too", "early") } end)
+      app:post("/close", function() return 200, { coroutine.close(handler) } end)]])
+    for _ = 1, 3 do server:ask("POST", "/things") end
+    workspace.write(hold, "")
+    local clients = {}
+    for i, path in ipairs(calls) do
+      server:ask("POST", "/things")
+      clients[i] = server:connect()
+      clients[i]:send(http_client.format("POST", path)):flush()
+    end
+    assert.equal(3 + #calls, server:ask("GET", "/count"):json().count)
+    for _, client in ipairs(clients) do assert.is_nil((client:answer(nil, 1))) end
+    return server, clients, function() os.remove(hold) end
+  end
+
+  it("serves others while handlers make a snapshot, a backup, a compaction", function()
+    local server, clients, release = held { "/snapshot", "/backup", "/compact", "/protected" }
+    release()
+    local answers = {}
+    for i, client in ipairs(clients) do answers[i] = assert(client:answer()):json() end
+    assert.is_true(answers[1].seq >= 4)
+    assert.is_true(answers[2].seq >= 5 and answers[2].files_copied >= 1)
+    assert.is_true(answers[3].segments >= 1)
+    assert.is_true(answers[4].ok and answers[4].seq >= 7)
+    local refused = server:ask("POST", "/refused"):json()
+    assert.same({ "nil", "io" }, { refused.result, refused.code })
+    assert.matches("/proc/nonexistent", refused.message)
+    assert.equal(0, server:stop())
+  end)
+
+  it("a handler that is resumed before its snapshot is made goes on waiting", function()
+    local server, clients, release = held { "/early" }
+    for _ = 1, 3 do assert.same({ true }, server:ask("POST", "/resume"):json()) end
+    assert.is_nil((clients[1]:answer(nil, 1)))
+    release()
+    assert.is_true(assert(clients[1]:answer()):json().seq >= 4)
+    assert.equal(0, server:stop())
+  end)
+
+  it("a handler that is closed while its snapshot is made is answered 500", function()
+    local server, clients, release = held { "/early" }
+    assert.same({ true }, server:ask("POST", "/close"):json())
+    assert.equal(4, server:ask("GET", "/count"):json().count)
+    release()
+    assert.equal(500, assert(clients[1]:answer()).status)
+    assert.is_true(server:ask("POST", "/snapshot"):json().seq >= 4)
+    assert.equal(0, server:stop())
+  end)
+
+  it("a script that is replaced while its snapshot is made answers all the same", function()
+    local server, clients, release = held { "/snapshot" }
+    server:signal "sighup"
+    assert.is_true(http_client.wait(function() return server.errors:find("reloaded", 1, true) ~= nil end))
+    release()
+    assert.is_true(assert(clients[1]:answer()):json().seq >= 4)
+    assert.is_true(server:ask("POST", "/snapshot"):json().seq >= 4)
+    assert.equal(0, server:stop())
+  end)
+
+  it("ends, and loses nothing, while a client has gone whose backup is being made", function()
+    local server, clients, release = held { "/backup" }
+    clients[1]:close()
+    server:signal "sigterm"
+    http_client.sleep(100)
+    release()
+    assert.equal(0, server:wait())
+    local _, _, status = workspace.command("verify " .. server.db)
+    assert.equal(0, status)
   end)
 
   it("shares a sync among all who wait", function()

@@ -187,6 +187,12 @@ static enum tide_status parker_outcome(struct parker *parker, lua_State *L, stru
     return exchange_outcome(exchange, error);
 }
 
+static void parker_offload(struct parker *parker, lua_State *L, struct long_call *call)
+{
+    (void)parker;
+    offload(*(struct exchange **)lua_getextraspace(L), L, call);
+}
+
 /* ---- Loading ---- */
 
 static int message_handler(lua_State *L)
@@ -241,7 +247,7 @@ struct application *application_load(struct worker *worker, char *message, size_
     snprintf(message, message_size, "not enough memory");
     if (!application)
         return NULL;
-    application->parker = (struct parker){parker_may_park, parker_park, parker_outcome};
+    application->parker = (struct parker){parker_may_park, parker_park, parker_outcome, parker_offload};
     application->worker = worker;
     application->references = 1;
     application->router = router_create();

@@ -9,7 +9,8 @@
  *   dispatch.c    which answer a request gets         handler.c   Lua handlers: coroutines, app:use
  *   builtin.c     /health, /ready, /metrics           application.c  the script's state: loading, reloading
  *   parking.c     what waits for the engine           worker.c    the thread; server.c: all of them
- *   metrics.c     counters and histograms             request_object.c  `request` in Lua */
+ *   offload.c     what takes as long as the disk      request_object.c  `request` in Lua
+ *   metrics.c     counters and histograms */
 #ifndef TIDE_SERVER_H
 #define TIDE_SERVER_H
 
@@ -257,6 +258,9 @@ void unpark(struct exchange *exchange);
 void parking_wake(struct worker *worker);
 void parking_want(struct worker *worker);
 void parking_expire(struct worker *worker);
+
+/* offload.c; see park.h */
+void offload(struct exchange *exchange, lua_State *L, struct long_call *call);
 
 /* handler.c */
 void handler_run(struct exchange *exchange); /* through the middlewares to the handler or the final */

@@ -1,5 +1,5 @@
-/* slow_disk.c - preloaded into a process by specs: a disk whose fdatasync takes SLOW_DISK_MS, and that is full after
- * SLOW_DISK_BYTES written. What it doesn't change goes to the system. */
+/* slow_disk.c - preloaded into a process by specs: a disk whose fdatasync takes SLOW_DISK_MS, and as long as there is a
+ * file SLOW_DISK_HOLD, and that is full after SLOW_DISK_BYTES written. What it doesn't change goes to the system. */
 #include <dlfcn.h>
 #include <errno.h>
 #include <stdatomic.h>
@@ -21,6 +21,9 @@ int fdatasync(int fd)
     long ms = setting("SLOW_DISK_MS");
     if (ms > 0)
         nanosleep(&(struct timespec){ms / 1000, ms % 1000 * 1000000}, NULL);
+    const char *hold = getenv("SLOW_DISK_HOLD");
+    while (hold && access(hold, F_OK) == 0)
+        nanosleep(&(struct timespec){0, 1000000}, NULL);
     return next(fd);
 }
 
