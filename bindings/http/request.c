@@ -353,8 +353,9 @@ bool http_percent_decode(const char *text, size_t length, bool plus, char *out, 
     return true;
 }
 
-/* A bit for each unreserved character (RFC 3986, section 2.3) below 128. */
-static const uint64_t unreserved[2] = {0x03ff600000000000, 0x47fffffe87fffffe};
+/* The unreserved characters (RFC 3986, section 2.3). */
+static const bool unreserved[256] = {['A' ... 'Z'] = true, ['a' ... 'z'] = true, ['0' ... '9'] = true, ['-'] = true,
+                                     ['.'] = true,         ['_'] = true,         ['~'] = true};
 
 size_t http_percent_encode(const char *text, size_t length, char *out)
 {
@@ -362,7 +363,7 @@ size_t http_percent_encode(const char *text, size_t length, char *out)
     char *p = out;
     for (size_t i = 0; i < length; i++) {
         unsigned char c = (unsigned char)text[i];
-        if (c < 128 && (unreserved[c >> 6] >> (c & 63) & 1)) {
+        if (unreserved[c]) {
             *p++ = (char)c;
         } else {
             *p++ = '%';
