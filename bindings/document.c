@@ -42,7 +42,10 @@ void document_add_id(struct json_buffer *buffer, struct document *document, cons
     char prefix[DOCUMENT_ID_ROOM];
     size_t length = 7;
     memcpy(prefix, "{\"id\":\"", 7);
-    for (size_t i = 0; i < id_length; i++) {
+    size_t plain = json_plain_length(id, id_length);
+    memcpy(prefix + length, id, plain);
+    length += plain;
+    for (size_t i = plain; i < id_length; i++) {
         if (id[i] == '"' || id[i] == '\\')
             prefix[length++] = '\\';
         prefix[length++] = id[i];

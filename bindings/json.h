@@ -57,7 +57,12 @@ struct json_buffer {
 };
 
 /* Makes room for `more` bytes behind `length`; false when memory is out (nothing has changed). */
-bool json_buffer_reserve(struct json_buffer *buffer, size_t more);
+bool json_buffer_grow(struct json_buffer *buffer, size_t more); /* where there is none */
+static inline bool json_buffer_reserve(struct json_buffer *buffer, size_t more)
+{
+    return more <= buffer->capacity - buffer->length || json_buffer_grow(buffer, more);
+}
+
 bool json_buffer_append(struct json_buffer *buffer, const char *bytes, size_t length);
 /* Empties it, and frees it if its capacity is over 1 MiB. */
 void json_buffer_reset(struct json_buffer *buffer);
@@ -78,6 +83,9 @@ bool json_utf8_valid(const char *bytes, size_t length);
 size_t json_write_double(char *out, double number);
 /* The same for an integer. */
 size_t json_write_integer(char *out, int64_t number);
+
+/* How many bytes from the first on need no escape in a JSON string. */
+size_t json_plain_length(const char *bytes, size_t length);
 
 /* Appends `bytes` as a JSON string with quotes and escapes (control characters, quote, backslash); false: out of
  * memory. The bytes are valid UTF-8 or the whole text is checked afterwards. */

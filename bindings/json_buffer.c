@@ -1,5 +1,6 @@
 /* json_buffer.c - the growing buffer that JSON texts are written into, and how a string is written: the bytes between
- * two that need an escape are copied at once, and looked for eight at a time. */
+ * two that need an escape are copied at once, and looked for sixteen at a time. */
+#include <emmintrin.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -7,10 +8,8 @@
 
 enum { CAPACITY_MIN = 1024, CAPACITY_KEPT_MAX = 1 << 20 };
 
-bool json_buffer_reserve(struct json_buffer *buffer, size_t more)
+bool json_buffer_grow(struct json_buffer *buffer, size_t more)
 {
-    if (more <= buffer->capacity - buffer->length)
-        return true;
     if (more > SIZE_MAX / 2 - buffer->length)
         return false;
     size_t needed = buffer->length + more;
@@ -50,30 +49,56 @@ void json_buffer_free(struct json_buffer *buffer)
     *buffer = (struct json_buffer){0};
 }
 
-static bool is_plain(unsigned char c)
+/* A bit for each of 16 bytes that has to be escaped: a control character, a quote, a backslash. */
+static unsigned escapes(__m128i bytes)
 {
-    return c >= 0x20 && c != '"' && c != '\\';
+    __m128i control = _mm_cmpeq_epi8(_mm_max_epu8(bytes, _mm_set1_epi8(0x1F)), _mm_set1_epi8(0x1F));
+    __m128i quote = _mm_cmpeq_epi8(bytes, _mm_set1_epi8('"')), backslash = _mm_cmpeq_epi8(bytes, _mm_set1_epi8('\\'));
+    return (unsigned)_mm_movemask_epi8(_mm_or_si128(control, _mm_or_si128(quote, backslash)));
 }
 
-/* The length of the longest prefix without a byte to escape. Eight bytes at a time: a byte's high bit in `special` is
- * set where it is below 0x20, a quote or a backslash (the classic tests for a zero or small byte in a word; borrows may
- * set bits above a true one, which only ends the fast loop early). */
-static size_t plain_length(const char *bytes, size_t length)
+static __m128i load(const char *bytes)
 {
-    const uint64_t ones = UINT64_MAX / 255, highs = ones * 128;
-    size_t i = 0;
-    for (; i + 8 <= length; i += 8) {
-        uint64_t word;
-        memcpy(&word, bytes + i, sizeof word);
-        uint64_t quote = word ^ (ones * '"'), backslash = word ^ (ones * '\\');
-        uint64_t special =
-            ((word - ones * 0x20) & ~word) | ((quote - ones) & ~quote) | ((backslash - ones) & ~backslash);
-        if (special & highs)
-            break;
+    return _mm_loadu_si128((const __m128i *)(const void *)bytes);
+}
+
+/* All of fewer than 16 bytes, and nothing else, in some order. */
+static __m128i load_short(const char *bytes, size_t length)
+{
+    uint64_t first = 0, last = 0;
+    if (length >= 8) {
+        memcpy(&first, bytes, 8);
+        memcpy(&last, bytes + length - 8, 8);
+    } else if (length >= 4) {
+        memcpy(&first, bytes, 4);
+        memcpy(&last, bytes + length - 4, 4);
+        first = last |= first << 32;
+    } else {
+        const unsigned char *p = (const unsigned char *)bytes;
+        first = last = UINT64_MAX / 255 * p[0];
+        last = (last & ~UINT64_C(0xFFFF)) | p[length / 2] | (uint64_t)p[length - 1] << 8;
     }
-    while (i < length && is_plain((unsigned char)bytes[i]))
-        i++;
-    return i;
+    return _mm_set_epi64x((long long)last, (long long)first);
+}
+
+size_t json_plain_length(const char *bytes, size_t length)
+{
+    if (length < 16) {
+        if (length == 0 || !escapes(load_short(bytes, length)))
+            return length;
+        size_t i = 0;
+        while (!escapes(_mm_set1_epi8(bytes[i])))
+            i++;
+        return i;
+    }
+    unsigned found;
+    for (size_t i = 0; i + 16 < length; i += 16) {
+        found = escapes(load(bytes + i));
+        if (found)
+            return i + (size_t)__builtin_ctz(found);
+    }
+    found = escapes(load(bytes + length - 16));
+    return found ? length - 16 + (size_t)__builtin_ctz(found) : length;
 }
 
 static size_t write_escape(char *out, unsigned char c)
@@ -96,7 +121,7 @@ bool json_write_string(struct json_buffer *out, const char *bytes, size_t length
         return false;
     out->bytes[out->length++] = '"';
     for (;;) {
-        size_t plain = plain_length(bytes, length);
+        size_t plain = json_plain_length(bytes, length);
         memcpy(out->bytes + out->length, bytes, plain);
         out->length += plain;
         if (plain == length)

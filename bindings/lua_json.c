@@ -137,23 +137,6 @@ static bool is_marked(lua_State *L, int index)
     return marked;
 }
 
-/* Whether the table is to be written as an array; *length gets its length. */
-static bool is_array(lua_State *L, int index, lua_Integer *length)
-{
-    enum { SPARSE_RATIO = 2, SPARSE_SAFE = 10 }; /* lua-cjson's defaults */
-    lua_pushnil(L);
-    if (!lua_next(L, index)) {
-        *length = 0;
-        return is_marked(L, index);
-    }
-    bool may_be = lua_isinteger(L, -2);
-    lua_pop(L, 2);
-    if (!may_be)
-        return false;
-    lua_Integer count = array_keys(L, index, length);
-    return count > 0 && (*length <= SPARSE_SAFE || *length / SPARSE_RATIO <= count);
-}
-
 /* Pushes the path to the value that is being written, as "document.tags[2]". */
 static const char *path_push(const struct encoder *encoder)
 {
@@ -246,36 +229,53 @@ static const char *encode_key(struct encoder *encoder, int key)
     return NULL;
 }
 
+/* The table below its first key and value, which are on top. */
 static const char *encode_object(struct encoder *encoder)
 {
     lua_State *L = encoder->L;
-    int table = lua_gettop(L);
-    bool first = true;
-    if (!append_byte(encoder->out, '{'))
-        return json_out_of_memory;
-    for (lua_pushnil(L); lua_next(L, table); lua_pop(L, 1)) {
-        if (!first && !append_byte(encoder->out, ','))
+    int key = lua_gettop(L) - 1;
+    char before = '{';
+    do {
+        if (!append_byte(encoder->out, before))
             return json_out_of_memory;
-        first = false;
-        const char *fault = encode_key(encoder, table + 1);
+        before = ',';
+        const char *fault = encode_key(encoder, key);
         if (!fault)
             fault = encode(encoder);
         if (fault)
             return fault;
-    }
+        lua_pop(L, 1);
+    } while (lua_next(L, key - 1));
     return append_byte(encoder->out, '}') ? NULL : json_out_of_memory;
+}
+
+/* As an array, where all keys are positive integers and not too far apart, else as an object. */
+static const char *encode_members(struct encoder *encoder)
+{
+    enum { SPARSE_RATIO = 2, SPARSE_SAFE = 10 }; /* lua-cjson's defaults */
+    lua_State *L = encoder->L;
+    int table = lua_gettop(L);
+    lua_pushnil(L);
+    if (!lua_next(L, table))
+        return json_buffer_append(encoder->out, is_marked(L, table) ? "[]" : "{}", 2) ? NULL : json_out_of_memory;
+    if (lua_isinteger(L, -2)) {
+        lua_settop(L, table);
+        lua_Integer length, count = array_keys(L, table, &length);
+        if (count > 0 && (length <= SPARSE_SAFE || length / SPARSE_RATIO <= count))
+            return encode_array(encoder, length);
+        lua_pushnil(L);
+        lua_next(L, table);
+    }
+    return encode_object(encoder);
 }
 
 static const char *encode_table(struct encoder *encoder)
 {
-    lua_State *L = encoder->L;
-    lua_Integer length;
     if (encoder->depth == JSON_DEPTH_MAX)
         return too_deep(encoder);
-    luaL_checkstack(L, 8, "JSON");
-    bool array = is_array(L, lua_gettop(L), &length);
+    luaL_checkstack(encoder->L, 8, "JSON");
     encoder->depth++;
-    const char *fault = array ? encode_array(encoder, length) : encode_object(encoder);
+    const char *fault = encode_members(encoder);
     encoder->depth--;
     return fault;
 }

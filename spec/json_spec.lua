@@ -152,6 +152,32 @@ describe("documents as JSON", function()
     assert.is_nil(getmetatable(document.b))
   end)
 
+  it("escape what must be, wherever it stands", function()
+    local escapes = { ['"'] = '\\"', ["\\"] = "\\\\", ["\n"] = "\\n", ["\0"] = "\\u0000", ["\31"] = "\\u001f",
+      [" "] = " ", ["!"] = "!", ["#"] = "#", ["["] = "[", ["\127"] = "\127", ["ü"] = "ü" }
+    for length = 0, 50 do
+      for place = 0, length do
+        for text, escaped in pairs(escapes) do
+          local before, behind = ("b"):rep(place), ("~"):rep(length - place)
+          local written = stored { id = "x", v = before .. text .. behind }
+          local expected = before .. escaped .. behind
+          if written ~= '{"id":"x","v":"' .. expected .. '"}' and written ~= '{"v":"' .. expected .. '","id":"x"}' then
+            error(("%q at %d of %d: %s"):format(text, place, length, written))
+          end
+        end
+      end
+    end
+    for length = 1, 40 do -- an id that the document hasn't in it
+      for place = 1, length do
+        local id = ("i"):rep(place - 1) .. ({ '"', "\\", "i" })[place % 3 + 1] .. ("i"):rep(length - place)
+        assert(c:put { id = id, before = true })
+        assert.equal(1, c:update(id, { before = tidemark.null, n = 1 }) and c:get(id).n)
+        assert.equal(id, c:get(id).id)
+        assert(c:delete(id))
+      end
+    end
+  end)
+
   it("round-trip whatever a seed makes", function()
     local seed = tonumber(os.getenv "TIDEMARK_SEED") or os.time()
     math.randomseed(seed)
