@@ -13,7 +13,7 @@
 
 struct collection *collection_check(lua_State *L, int index)
 {
-    struct collection *collection = luaL_checkudata(L, index, COLLECTION_TYPE);
+    struct collection *collection = userdata_check(L, index, COLLECTION_TYPE);
     if (!collection->database->engine)
         luaL_argerror(L, index, "the database is closed");
     return collection;
@@ -434,7 +434,7 @@ static int collection_tostring(lua_State *L)
     return 1;
 }
 
-/* c.name, and the methods, which are in the metatable itself (upvalue 2). */
+/* c.name, and the methods, which are in the metatable itself. */
 static int collection_index(lua_State *L)
 {
     const char *key = lua_type(L, 2) == LUA_TSTRING ? lua_tostring(L, 2) : "";

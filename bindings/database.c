@@ -7,7 +7,7 @@
 
 struct database *database_check(lua_State *L, int index)
 {
-    struct database *database = luaL_checkudata(L, index, DATABASE_TYPE);
+    struct database *database = userdata_check(L, index, DATABASE_TYPE);
     if (!database->engine)
         luaL_argerror(L, index, "the database is closed");
     return database;

@@ -30,7 +30,7 @@ struct scan {
 
 static int scan_close(lua_State *L)
 {
-    struct scan *scan = luaL_checkudata(L, 1, SCAN_TYPE);
+    struct scan *scan = userdata_check(L, 1, SCAN_TYPE);
     json_buffer_free(&scan->buffer);
     scan->count = scan->next = 0;
     scan->closed = true;
@@ -66,7 +66,7 @@ static bool scan_fill(struct scan *scan, const char *prefix, size_t prefix_lengt
 
 static int scan_next(lua_State *L)
 {
-    struct scan *scan = luaL_checkudata(L, 1, SCAN_TYPE);
+    struct scan *scan = userdata_check(L, 1, SCAN_TYPE);
     if (scan->closed)
         return 0;
     if (!scan->collection->database->engine)
@@ -160,7 +160,7 @@ void events_close_all(struct database *database)
 
 static int events_close(lua_State *L)
 {
-    events_end(luaL_checkudata(L, 1, EVENTS_TYPE));
+    events_end(userdata_check(L, 1, EVENTS_TYPE));
     return 0;
 }
 
@@ -199,7 +199,7 @@ static void event_push(lua_State *L, const struct events *events, const struct t
 
 static int events_next(lua_State *L)
 {
-    struct events *events = luaL_checkudata(L, 1, EVENTS_TYPE);
+    struct events *events = userdata_check(L, 1, EVENTS_TYPE);
     if (events->at_end)
         return 0;
     if (!events->events)

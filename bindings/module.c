@@ -34,6 +34,18 @@ static int state_collect(lua_State *L)
     return 0;
 }
 
+void *userdata_check(lua_State *L, int index, const char *type)
+{
+    void *userdata = lua_touserdata(L, index);
+    if (userdata && lua_getmetatable(L, index)) {
+        bool same = lua_rawequal(L, -1, lua_upvalueindex(2));
+        lua_pop(L, 1);
+        if (same)
+            return userdata;
+    }
+    return luaL_checkudata(L, index, type);
+}
+
 int fail(lua_State *L, const struct tide_error *error)
 {
     if (error->status == TIDE_MEMORY)
@@ -96,7 +108,8 @@ void metatable_register(lua_State *L, const char *type, const luaL_Reg *function
 {
     luaL_newmetatable(L, type);
     lua_pushvalue(L, -2);
-    luaL_setfuncs(L, functions, 1);
+    lua_pushvalue(L, -2);
+    luaL_setfuncs(L, functions, 2);
     lua_pushvalue(L, -1);
     lua_setfield(L, -2, "__index");
     lua_pushboolean(L, 0);

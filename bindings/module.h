@@ -40,6 +40,10 @@ struct collection {
     struct tide_collection *collection;
 };
 
+/* The userdata of `type` at `index`; raises when there is none. Quick in that type's own functions, which have its
+ * metatable as upvalue 2. */
+void *userdata_check(lua_State *L, int index, const char *type);
+
 /* The handle at `index`; raises when it is of another type or closed. */
 struct database *database_check(lua_State *L, int index);
 struct collection *collection_check(lua_State *L, int index);
@@ -57,7 +61,9 @@ uint64_t timeout_optional(lua_State *L, int index, uint64_t absent);
 /* The position of the string at `index` in `names` (NULL at its end); raises naming `name`. */
 int choice_check(lua_State *L, int index, int argument, const char *name, const char *const names[]);
 
-/* Each registers its metatable; upvalue 1 of their functions is the module's state, on top of the stack. */
+/* Each registers its metatable. Upvalue 1 of their functions is the module's state, on top of the stack, 2 the
+ * metatable.
+ */
 void database_register(lua_State *L);
 void collection_register(lua_State *L);
 void scan_register(lua_State *L);

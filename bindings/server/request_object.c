@@ -5,13 +5,14 @@
 #include <strings.h>
 
 #include "../lua_json.h"
+#include "../module.h"
 #include "server.h"
 
 #define REQUEST_TYPE "tidemark.request"
 
 static struct exchange *exchange_check(lua_State *L)
 {
-    struct request_object *object = luaL_checkudata(L, 1, REQUEST_TYPE);
+    struct request_object *object = userdata_check(L, 1, REQUEST_TYPE);
     if (!object->exchange)
         luaL_error(L, "the request has been answered");
     return object->exchange;
@@ -121,10 +122,10 @@ static bool push_field(lua_State *L, const struct exchange *exchange, const char
     return true;
 }
 
-/* Upvalue 1: the methods. */
+/* Upvalue 1: the methods, 2: the metatable; so in the methods. */
 static int request_index(lua_State *L)
 {
-    struct request_object *object = luaL_checkudata(L, 1, REQUEST_TYPE);
+    struct request_object *object = userdata_check(L, 1, REQUEST_TYPE);
     lua_pushvalue(L, 2);
     if (lua_rawget(L, lua_upvalueindex(1)) != LUA_TNIL)
         return 1;
@@ -151,7 +152,7 @@ static int request_index(lua_State *L)
 /* Scripts may keep values of their own in it, for what comes after their middleware. */
 static int request_newindex(lua_State *L)
 {
-    luaL_checkudata(L, 1, REQUEST_TYPE);
+    userdata_check(L, 1, REQUEST_TYPE);
     lua_settop(L, 3);
     if (lua_getiuservalue(L, 1, 1) != LUA_TTABLE) {
         lua_pop(L, 1);
@@ -192,7 +193,7 @@ static int request_query_all(lua_State *L)
 
 static int request_tostring(lua_State *L)
 {
-    struct request_object *object = luaL_checkudata(L, 1, REQUEST_TYPE);
+    struct request_object *object = userdata_check(L, 1, REQUEST_TYPE);
     if (!object->exchange) {
         lua_pushliteral(L, "request (answered)");
         return 1;
@@ -217,8 +218,12 @@ void request_object_register(lua_State *L)
 {
     static const luaL_Reg methods[] = {{"json", request_json}, {"query_all", request_query_all}, {NULL, NULL}};
     luaL_newmetatable(L, REQUEST_TYPE);
-    luaL_newlib(L, methods);
-    lua_pushcclosure(L, request_index, 1);
+    luaL_newlibtable(L, methods);
+    lua_pushvalue(L, -1);
+    lua_pushvalue(L, -3);
+    luaL_setfuncs(L, methods, 2);
+    lua_pushvalue(L, -2);
+    lua_pushcclosure(L, request_index, 2);
     lua_setfield(L, -2, "__index");
     lua_pushcfunction(L, request_newindex);
     lua_setfield(L, -2, "__newindex");
