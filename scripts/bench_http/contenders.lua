@@ -1,7 +1,6 @@
 -- contenders.lua: who is compared: how each is started, where it takes articles, how many it says that it has. All have
 -- one thread. `serves` maps an operation of the bench to method, path, and a header.
 local process = require "process"
-local uv = require "luv"
 
 local contenders = {}
 local build, directory
@@ -24,8 +23,8 @@ local function curl(arguments)
 end
 
 --- A port that was free a moment ago; for those that cannot take one themselves. Below those that the system gives to
---- clients, for a connection may get one of them before the server has it, and far from where another process of ours begins.
-local next_port = 15000 + uv.os_getpid() * 101 % 15000
+--- clients, for a connection may get one of them before the server has it.
+local next_port = 15000 + (os.time() % 15000)
 local function free_port()
   repeat next_port = next_port + 1 until not runs(("bash -c 'exec 3<>/dev/tcp/127.0.0.1/%d'"):format(next_port))
   return next_port
@@ -35,9 +34,9 @@ local function answers(port)
   return function() return curl(("-o /dev/null -w '%%{http_code}' http://127.0.0.1:%d/count"):format(port)):find "^[2345]" end
 end
 
---- Starts it in a fresh directory under the build; `files` is the limit of descriptors.
+--- Starts it with as many descriptors as the system allows.
 local function start(self, command)
-  local child = process.start("/bin/bash", { "-c", "ulimit -n 30000; exec " .. command })
+  local child = process.start("/bin/bash", { "-c", "ulimit -n hard; exec " .. command })
   self.pid, self.child = child.pid, child
   return child
 end
