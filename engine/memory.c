@@ -472,6 +472,11 @@ void memory_table_free(struct memory *memory, void *table, size_t bytes)
     }
 }
 
+bool memory_behind(const struct memory *memory)
+{
+    return region_source_behind(&memory->source);
+}
+
 void memory_figures(struct memory *memory, struct memory_figures *figures)
 {
     *figures = (struct memory_figures){

@@ -42,6 +42,9 @@ void memory_drain_end(struct memory *memory);
 void *memory_table_allocate(struct memory *memory, size_t bytes);
 void memory_table_free(struct memory *memory, void *table, size_t bytes);
 
+/* Whether memory is given out faster than the system's is made ready for it. A hint; any thread. */
+bool memory_behind(const struct memory *memory);
+
 struct memory_figures {
     uint64_t system_bytes; /* taken from the system */
     uint64_t block_bytes;  /* blocks in use, rounding included */

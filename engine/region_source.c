@@ -47,6 +47,7 @@ static void *source_run(void *context)
             continue;
         touch(region);
         void *extra = atomic_exchange_explicit(&source->ready, region, memory_order_acq_rel);
+        atomic_store_explicit(&source->behind, false, memory_order_relaxed);
         if (extra) /* it was asked twice */
             munmap(extra, REGION_BYTES);
     }
@@ -56,6 +57,7 @@ void region_source_init(struct region_source *source)
 {
     atomic_init(&source->ready, NULL);
     atomic_init(&source->stopping, false);
+    atomic_init(&source->behind, false);
     sem_init(&source->wanted, 0, 0);
     source->started = false;
     source->taken = 0;
@@ -80,9 +82,17 @@ void *region_source_take(struct region_source *source)
         source->started = thread_start(&source->thread, source_run, source) == 0;
     void *region = source->started ? atomic_exchange_explicit(&source->ready, NULL, memory_order_acq_rel) : NULL;
     int asked = 0;
-    if (source->started && sem_getvalue(&source->wanted, &asked) == 0 && asked == 0)
-        sem_post(&source->wanted);
+    if (source->started) {
+        atomic_store_explicit(&source->behind, true, memory_order_relaxed);
+        if (sem_getvalue(&source->wanted, &asked) == 0 && asked == 0)
+            sem_post(&source->wanted);
+    }
     return region ? region : region_map(REGION_BYTES);
+}
+
+bool region_source_behind(const struct region_source *source)
+{
+    return atomic_load_explicit(&source->behind, memory_order_relaxed);
 }
 
 size_t region_source_held(struct region_source *source)

@@ -18,6 +18,7 @@ enum { REGION_BYTES = 2 << 20 };
 struct region_source {
     _Atomic(void *) ready; /* exchanged, acquire and release: who gets the region sees it touched */
     atomic_bool stopping;  /* relaxed: sem_post and sem_wait order it */
+    atomic_bool behind;    /* relaxed, a hint: asked for a region that isn't ready */
     sem_t wanted;
     pthread_t thread;
     bool started; /* this and the next: the takers' lock guards them */
@@ -30,6 +31,9 @@ void region_source_destroy(struct region_source *source); /* what was taken stay
 /* Zeroed memory of REGION_BYTES, aligned so; NULL when the system has none. One caller at a time. Given back by munmap.
  */
 void *region_source_take(struct region_source *source);
+
+/* Whether its thread has yet to make the next region ready, which it does when no processor is wanted; any thread. */
+bool region_source_behind(const struct region_source *source);
 
 /* Bytes that are held ready; any thread. */
 size_t region_source_held(struct region_source *source);

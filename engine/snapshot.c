@@ -167,21 +167,29 @@ static void images_give_back(struct tide_engine *engine, const struct snapshot_c
 }
 
 struct pace {
-    uint64_t begun_us, accepted; /* when the last rest was over, and the newest event then */
+    uint64_t begun_us, accepted; /* when the last rest was over, and the newest event at its beginning */
 };
 
-/* Between two pieces of work: rests when it is time to, and somebody has written since the last rest. */
+/* Between two pieces of work: rests when it is time to. An event costs who writes it and the writer about a microsecond
+ * of a processor; it rests two for each that was accepted since, but at most five times as long as it worked, or was
+ * kept from working. It rests on while memory isn't made ready as fast as they need it, for the thread that does that
+ * runs when nobody else does. */
 static void pace_keep(struct pace *pace, const struct tide_engine *engine)
 {
-    enum { WORK_US = 100, REST_US = 200 };
-    uint64_t now_us = clock_monotonic_us(), seq = accepted(engine);
-    if (now_us - pace->begun_us < WORK_US)
+    enum { WORK_US = 100, REST_US_AN_EVENT = 2, RESTS_A_WORK = 5, REST_US_MAX = 20000 };
+    uint64_t worked_us = clock_monotonic_us() - pace->begun_us, seq = accepted(engine);
+    uint64_t rest_us = REST_US_AN_EVENT * (seq - pace->accepted), rested_us = 0;
+    if (worked_us < WORK_US || rest_us < WORK_US)
         return;
-    if (seq != pace->accepted) {
-        nanosleep(&(struct timespec){.tv_nsec = REST_US * 1000}, NULL);
-        now_us = clock_monotonic_us();
-    }
-    *pace = (struct pace){now_us, seq};
+    if (rest_us > RESTS_A_WORK * worked_us)
+        rest_us = RESTS_A_WORK * worked_us;
+    if (rest_us > REST_US_MAX)
+        rest_us = REST_US_MAX;
+    do {
+        nanosleep(&(struct timespec){.tv_nsec = (long)rest_us * 1000}, NULL);
+        rested_us += rest_us;
+    } while (rested_us < REST_US_MAX && memory_behind(engine->memory));
+    *pace = (struct pace){clock_monotonic_us(), seq};
 }
 
 /* Copies documents from the cursor on, until a block is full, within one read section. False: out of memory. */
@@ -211,14 +219,13 @@ static bool scan_step(struct tide_collection *collection, struct tide_cursor *cu
     return room;
 }
 
-static enum tide_status collection_scan(struct tide_collection *collection, uint64_t seq,
+static enum tide_status collection_scan(struct tide_collection *collection, uint64_t seq, struct pace *pace,
                                         struct snapshot_output *output, struct tide_error *error)
 {
     struct tide_cursor cursor = {0};
-    struct pace pace = {0};
     enum tide_status status = TIDE_OK;
     while (!cursor.done && status == TIDE_OK) {
-        pace_keep(&pace, collection->engine);
+        pace_keep(pace, collection->engine);
         if (!scan_step(collection, &cursor, seq, output))
             return error_set(error, TIDE_MEMORY, "out of memory for a snapshot");
         if (snapshot_output_full(output)) {
@@ -231,13 +238,12 @@ static enum tide_status collection_scan(struct tide_collection *collection, uint
 }
 
 static enum tide_status images_write(struct tide_engine *engine, const struct snapshot_capture *capture,
-                                     struct snapshot_output *output, struct tide_error *error)
+                                     struct pace *pace, struct snapshot_output *output, struct tide_error *error)
 {
     enum tide_status status = TIDE_OK;
     struct tide_collection *collection = NULL;
-    struct pace pace = {0};
     for (size_t i = 0; i < capture->count && status == TIDE_OK; i++) {
-        pace_keep(&pace, engine);
+        pace_keep(pace, engine);
         const struct block *image = capture->images[i];
         if (!collection || collection->number != image->collection)
             collection = collection_at(engine, image->collection);
@@ -287,6 +293,7 @@ static bool counter_reset(void *context, struct tide_collection *collection)
 struct scan {
     struct tide_engine *engine;
     struct snapshot_output *output;
+    struct pace pace;
     uint64_t seq;
     enum tide_status status;
     struct tide_error *error;
@@ -295,7 +302,7 @@ struct scan {
 static bool scan_visit(void *context, struct tide_collection *collection)
 {
     struct scan *scan = context;
-    scan->status = collection_scan(collection, scan->seq, scan->output, scan->error);
+    scan->status = collection_scan(collection, scan->seq, &scan->pace, scan->output, scan->error);
     return scan->status == TIDE_OK;
 }
 
@@ -304,7 +311,11 @@ static enum tide_status contents_write(struct tide_engine *engine, struct snapsh
                                        struct snapshot_output *output, struct tide_snapshot *made,
                                        struct tide_error *error)
 {
-    struct scan scan = {.engine = engine, .output = output, .seq = capture->header.seq, .error = error};
+    struct scan scan = {.engine = engine,
+                        .output = output,
+                        .pace = {clock_monotonic_us(), accepted(engine)},
+                        .seq = capture->header.seq,
+                        .error = error};
     tide_collections(engine, counter_reset, NULL);
     tide_collections(engine, scan_visit, &scan);
     enum tide_status status = scan.status;
@@ -314,7 +325,7 @@ static enum tide_status contents_write(struct tide_engine *engine, struct snapsh
     if (status == TIDE_OK && capture->memory_out)
         status = error_set(error, TIDE_MEMORY, "out of memory for a snapshot");
     if (status == TIDE_OK)
-        status = images_write(engine, capture, output, error);
+        status = images_write(engine, capture, &scan.pace, output, error);
     if (status != TIDE_OK)
         return status;
     size_t count;

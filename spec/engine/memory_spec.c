@@ -5,6 +5,7 @@
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include <cmocka.h>
 
@@ -16,6 +17,7 @@ static void memory_grows_through_many_regions(void **state)
     (void)state;
     struct memory *memory = memory_create();
     enum { TABLES = 400, BYTES = 256 << 10 };
+    assert_false(memory_behind(memory));
     for (int i = 0; i < TABLES; i++) {
         unsigned char *table = memory_table_allocate(memory, BYTES);
         assert_non_null(table);
@@ -27,6 +29,9 @@ static void memory_grows_through_many_regions(void **state)
     memory_figures(memory, &figures);
     assert_true(figures.system_bytes >= (uint64_t)TABLES * BYTES);
     assert_true(figures.system_bytes <= (uint64_t)TABLES * BYTES * 5 / 4);
+    for (int ms = 0; memory_behind(memory) && ms < 60000; ms++)
+        nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL);
+    assert_false(memory_behind(memory));
     memory_destroy(memory);
 }
 
