@@ -135,9 +135,17 @@ static int system_flock(void *context, int fd, int operation)
 static int system_list(void *context, const char *path, void (*visit)(void *visitor, const char *name), void *visitor)
 {
     (void)context;
-    DIR *directory = opendir(path);
-    if (!directory)
+    /* opendir would do the same, but ThreadSanitizer doesn't see it make a descriptor, and takes the number for a
+     * socket's of libuv that had it before. */
+    int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    DIR *directory = fd < 0 ? NULL : fdopendir(fd);
+    if (!directory) {
+        int failure = errno;
+        if (fd >= 0)
+            close(fd);
+        errno = failure;
         return -1;
+    }
     for (;;) {
         errno = 0;
         struct dirent *entry = readdir(directory);
