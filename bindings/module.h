@@ -41,7 +41,7 @@ struct collection {
 };
 
 /* The userdata of `type` at `index`; raises when there is none. Quick in that type's own functions, which have its
- * metatable as upvalue 2. */
+ * metatable as upvalue 2; not for the functions of another type, where that one's userdata would pass. */
 void *userdata_check(lua_State *L, int index, const char *type);
 
 /* The handle at `index`; raises when it is of another type or closed. */

@@ -5,7 +5,7 @@
 #include <lua.h>
 
 /* verify(dir, on_finding, on_progress), repair(the same) → report | nil, message, code; isatty(1 or 2); monotonic() in
- * seconds; columns() of the terminal; backup and restore as in backup.h. */
+ * seconds; columns() of the terminal; check_options(options), as tidemark.open; backup and restore as in backup.h. */
 int luaopen_tidemark_tools(lua_State *L);
 
 #endif
